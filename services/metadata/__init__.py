@@ -1,0 +1,1 @@
+"""The metadata service: fronts etcd for topics, assignments, groups and producer ids."""

@@ -1,0 +1,1 @@
+"""The key-value port of the metadata service and its adapters: memory, SQLite, etcd."""
