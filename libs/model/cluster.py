@@ -22,6 +22,7 @@ from libs.model.ids import (
     TopicName,
 )
 
+_LOG_START = Offset(0)
 _NO_CONFIGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -105,7 +106,7 @@ class ChainPosition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionState:
-    log_start_offset: Offset = Offset(0)
+    log_start_offset: Offset = _LOG_START
     manifest_key: str = ""
     positions: tuple[ChainPosition, ...] = ()
     released_offset: Offset | None = None

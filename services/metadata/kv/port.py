@@ -4,7 +4,7 @@ Owns: the port and its values. Does not own: what is stored, and the prefix, whi
 Rules: 1 every write is a transaction, guarded wherever it depends on what was read; 2 revisions grow by one
 with every transaction that writes and are never reused; 3 reads are linearizable; 4 a write that raises
 Unavailable(outcome_unknown=True) is read back before anything else happens.
-The semantics are those of etcd v3 (https://etcd.io/docs/v3.6/learning/api/), the smallest part that is needed.
+The semantics are those of etcd v3 (https://etcd.io/docs/v3.6/learning/api/), the smallest part of them.
 """
 
 from collections.abc import AsyncIterator, Sequence
