@@ -1,0 +1,246 @@
+"""MetadataClient: typed unary calls to the metadata service, over whichever replica answers.
+
+Owns: choosing a replica, failing over, proto <-> model. Does not own: what a caller does about an outcome
+that is unknown. Rules: 1 a call is sent to another replica only where the first one certainly did nothing,
+or where the call is a read.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpclib.client
+
+from libs.clients import convert
+from libs.clients.errors import from_proto
+from libs.clients.watcher import Connect
+from libs.model.cluster import Assignment, Gateway, Owner, PartitionState, Topic
+from libs.model.errors import KafscaleError, Reason, Unavailable
+from libs.model.ids import (
+    BrokerId,
+    ChainSeq,
+    LeaderEpoch,
+    Offset,
+    OwnerId,
+    ProducerId,
+    Revision,
+    SessionId,
+    TopicId,
+    TopicName,
+    TopicPartition,
+)
+from proto.metadata_api import metadata_api_pb2 as api
+from proto.metadata_api.metadata_api_grpc import MetadataStub
+
+_T = TypeVar("_T")
+
+CALL_SECONDS_MAX = 10.0
+"""A unary call that has no answer by then has an unknown outcome."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    lease_id: int
+    lease_seconds: float
+    broker_id: BrokerId
+    """Only of a gateway's registration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionRecord:
+    """A partition's assignment and state with the revisions that guard a change of them."""
+
+    assignment: Assignment
+    assignment_revision: Revision
+    state: PartitionState | None
+    state_revision: Revision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicToCreate:
+    name: TopicName
+    partitions: int
+    """-1: the cluster's default."""
+    configs: Mapping[str, str]
+
+
+class MetadataClient:
+    """Methods raise the kinds of libs/model/errors.py; Unavailable says whether it may have happened."""
+
+    def __init__(self, channels: Sequence[grpclib.client.Channel]) -> None:
+        self._stubs = [MetadataStub(channel) for channel in channels]
+        self._preferred = 0
+
+    async def register_owner(self, owner: Owner, *, in_flight_max: int) -> Registration:
+        """Raises Fenced(SESSION_OVER) where the session was sealed: begin a new one."""
+        request = api.RegisterOwnerRequest(owner=convert.owner_message(owner), in_flight_max=in_flight_max)
+        return _registration(
+            await self._call(lambda stub: stub.RegisterOwner(request, timeout=CALL_SECONDS_MAX))
+        )
+
+    async def register_gateway(self, gateway: Gateway) -> Registration:
+        """A gateway with broker id -1 is given a stable one."""
+        request = api.RegisterGatewayRequest(gateway=convert.gateway_message(gateway))
+        return _registration(
+            await self._call(lambda stub: stub.RegisterGateway(request, timeout=CALL_SECONDS_MAX))
+        )
+
+    async def keep_alive(self, lease_id: int, *, timeout_seconds: float) -> float:
+        """The lease's length in seconds. Raises NotFound where the lease is over: register again."""
+        request = api.KeepAliveRequest(lease_id=lease_id)
+        reply = await self._read(lambda stub: stub.KeepAlive(request, timeout=timeout_seconds))
+        return reply.lease_ms / 1000
+
+    async def deregister(self, lease_id: int) -> None:
+        request = api.DeregisterRequest(lease_id=lease_id)
+        await self._read(lambda stub: stub.Deregister(request, timeout=CALL_SECONDS_MAX))
+
+    async def get_partition(self, at: TopicPartition) -> PartitionRecord:
+        """Linearizable. Raises NotFound where there is no such partition (any more)."""
+        request = api.GetPartitionRequest(topic_id=at.topic_id.bytes, partition=at.partition)
+        reply = await self._read(lambda stub: stub.GetPartition(request, timeout=CALL_SECONDS_MAX))
+        return _partition_record(at, reply)
+
+    async def open_partition(
+        self, at: TopicPartition, read: PartitionRecord, state: PartitionState
+    ) -> PartitionRecord:
+        """Rule 10. Raises Fenced(GUARD_FAILED) where the record changed since it was read."""
+        request = api.OpenPartitionRequest(
+            topic_id=at.topic_id.bytes,
+            partition=at.partition,
+            assignment_revision=read.assignment_revision,
+            state_revision=read.state_revision,
+            state=convert.partition_state_message(state),
+        )
+        reply = await self._call(lambda stub: stub.OpenPartition(request, timeout=CALL_SECONDS_MAX))
+        return _partition_record(at, reply)
+
+    async def release_partition(  # noqa: PLR0913 - one argument a field of the request
+        self,
+        at: TopicPartition,
+        *,
+        session: SessionId,
+        leader_epoch: LeaderEpoch,
+        opened: bool,
+        to_seq: ChainSeq,
+        released_offset: Offset,
+    ) -> PartitionRecord:
+        """Rule 11: one-way once sent. Raises Moved where the assignment is not that session's any more."""
+        request = api.ReleasePartitionRequest(
+            topic_id=at.topic_id.bytes,
+            partition=at.partition,
+            session=session.bytes,
+            leader_epoch=leader_epoch,
+            opened=opened,
+            to_seq=to_seq,
+            released_offset=released_offset,
+        )
+        reply = await self._call(lambda stub: stub.ReleasePartition(request, timeout=CALL_SECONDS_MAX))
+        return _partition_record(at, reply)
+
+    async def mark_session_sealed(self, session: SessionId, *, sealed_at: ChainSeq) -> None:
+        """Idempotent: a chain's end never changes."""
+        request = api.MarkSessionSealedRequest(session=session.bytes, sealed_at=sealed_at)
+        await self._read(lambda stub: stub.MarkSessionSealed(request, timeout=CALL_SECONDS_MAX))
+
+    async def drain_owner(
+        self, owner_id: OwnerId, session: SessionId, *, partitions: Sequence[TopicPartition], reason: str
+    ) -> None:
+        """Empty `partitions` means all. Raises Invalid(NOBODY_CAN_TAKE_OVER) on the only live owner."""
+        request = api.DrainOwnerRequest(
+            owner=owner_id,
+            session=session.bytes,
+            partitions=[
+                api.TopicPartitionEntry(topic_id=at.topic_id.bytes, partition=at.partition)
+                for at in partitions
+            ],
+            reason=reason,
+        )
+        await self._read(lambda stub: stub.DrainOwner(request, timeout=CALL_SECONDS_MAX))
+
+    async def create_topics(
+        self, topics: Sequence[TopicToCreate], *, validate_only: bool, timeout_seconds: float
+    ) -> list[Topic | KafscaleError]:
+        """One answer a topic, in order."""
+        request = api.CreateTopicsRequest(
+            topics=[
+                api.NewTopic(name=topic.name, partitions=topic.partitions, configs=dict(topic.configs))
+                for topic in topics
+            ],
+            validate_only=validate_only,
+            timeout_ms=int(timeout_seconds * 1000),
+        )
+        deadline = timeout_seconds + CALL_SECONDS_MAX
+        reply = await self._call(lambda stub: stub.CreateTopics(request, timeout=deadline))
+        return [from_proto(each.error) or convert.topic(each.topic) for each in reply.topics]
+
+    async def delete_topics(
+        self, topics: Sequence[TopicName | TopicId]
+    ) -> list[tuple[TopicName, TopicId] | KafscaleError]:
+        """By name or by id; one answer a topic, in order."""
+        request = api.DeleteTopicsRequest(
+            topics=[
+                api.TopicReference(name=topic)
+                if isinstance(topic, str)
+                else api.TopicReference(topic_id=topic.bytes)
+                for topic in topics
+            ]
+        )
+        reply = await self._call(lambda stub: stub.DeleteTopics(request, timeout=CALL_SECONDS_MAX))
+        return [
+            from_proto(each.error) or (TopicName(each.name), convert.topic_id(each.topic_id))
+            for each in reply.topics
+        ]
+
+    async def allocate_producer_ids(self, count: int) -> range:
+        """A block that nobody else ever gets; an unknown outcome only wastes one."""
+        request = api.AllocateProducerIdsRequest(count=count)
+        reply = await self._read(lambda stub: stub.AllocateProducerIds(request, timeout=CALL_SECONDS_MAX))
+        return range(ProducerId(reply.first), ProducerId(reply.first + reply.count))
+
+    async def _call(self, send: Callable[[MetadataStub], Awaitable[_T]]) -> _T:
+        """A write: goes to the next replica only where the last one certainly did nothing."""
+        return await self._attempt(send, resend_unknown=False)
+
+    async def _read(self, send: Callable[[MetadataStub], Awaitable[_T]]) -> _T:
+        """A read, or a write that may safely happen twice."""
+        return await self._attempt(send, resend_unknown=True)
+
+    async def _attempt(self, send: Callable[[MetadataStub], Awaitable[_T]], *, resend_unknown: bool) -> _T:
+        last = Unavailable("no metadata replica is known", reason=Reason.METADATA_UNAVAILABLE)
+        for turn in range(len(self._stubs)):
+            index = (self._preferred + turn) % len(self._stubs)
+            try:
+                reply = await send(self._stubs[index])
+            except Unavailable as error:
+                last = error
+                if error.outcome_unknown and not resend_unknown:
+                    break
+            else:
+                self._preferred = index
+                return reply
+        self._preferred = (self._preferred + 1) % len(self._stubs)
+        raise last
+
+
+@asynccontextmanager
+async def open_metadata_client(addresses: Sequence[str], connect: Connect) -> AsyncIterator[MetadataClient]:
+    """A client over one channel to each address."""
+    async with AsyncExitStack() as stack:
+        yield MetadataClient([await stack.enter_async_context(connect(each)) for each in addresses])
+
+
+def _registration(reply: api.RegisterReply) -> Registration:
+    return Registration(
+        lease_id=reply.lease_id, lease_seconds=reply.lease_ms / 1000, broker_id=BrokerId(reply.broker_id)
+    )
+
+
+def _partition_record(at: TopicPartition, reply: api.PartitionReply) -> PartitionRecord:
+    return PartitionRecord(
+        assignment=convert.assignment(at, reply.assignment),
+        assignment_revision=Revision(reply.assignment_revision),
+        state=convert.partition_state(reply.state) if reply.HasField("state") else None,
+        state_revision=Revision(reply.state_revision),
+    )
