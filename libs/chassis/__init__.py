@@ -1,0 +1,1 @@
+"""What every process does: configuration, logs, signals, the control port, readiness, drain."""
