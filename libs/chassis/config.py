@@ -8,11 +8,12 @@ Rules: 1 a bad or unknown variable is an error that names it and what would be r
 import argparse
 import difflib
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticUndefined
 
 from libs.model.errors import Invalid, Reason
 
@@ -49,6 +50,16 @@ class ServiceSettings(BaseModel):
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: for people on a terminal, else JSON"
     )
+    cluster: str = Field(
+        default="kafscale", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", description="the cluster's name"
+    )
+    instance: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=253,
+        description="this process's stable name, a pod's name; default the host's name",
+    )
+    zone: str = Field(default="", description="availability zone of this process")
     bind_host: str = Field(default="127.0.0.1", description="address that every port listens on")
     admin_port: Port = Field(default=9093, description="control gRPC, /metrics, /healthz and /readyz")
     drain_seconds: float = Field(
@@ -86,7 +97,7 @@ def variable_of(field: str) -> str:
 def _parser(settings: type[ServiceSettings]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=settings.service, description=settings.__doc__)
     for field, info in settings.model_fields.items():
-        default = "" if info.is_required() or info.default is None else f"; default {info.default}"
+        default = "" if info.default in (None, PydanticUndefined, "") else f"; default {info.default}"
         text = f"{info.description or field} [{variable_of(field)}{default}]"
         flag = "--" + field.replace("_", "-")
         parser.add_argument(flag, dest=field, metavar="VALUE", help=text.replace("%", "%%"))

@@ -116,7 +116,7 @@ class MetadataClient:
         reply = await self._call(lambda stub: stub.OpenPartition(request, timeout=CALL_SECONDS_MAX))
         return _partition_record(at, reply)
 
-    async def release_partition(  # noqa: PLR0913 - one argument a field of the request
+    async def release_partition(
         self,
         at: TopicPartition,
         *,

@@ -1,0 +1,1 @@
+"""The whole platform on this machine: etcd, MinIO and each service as processes of their own."""

@@ -1,0 +1,107 @@
+"""Who runs in a stack, in which order, with which settings and ports. Pure.
+
+Owns: names, start order, ports, each process's environment. Does not own: the processes (processes.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GATEWAYS = ("gateway-0", "gateway-1")
+OWNERS = ("owner-0", "owner-1", "owner-2")
+METADATA = ("metadata-0", "metadata-1")
+SERVICES = (*GATEWAYS, *OWNERS, *METADATA)
+"""Process i uses the ports base + 100 i and up."""
+STORES = ("etcd", "minio")
+
+START_ORDER = (STORES, METADATA, OWNERS, GATEWAYS)
+"""Each wave is ready before the next one starts; the stack stops in the opposite order."""
+
+BUCKET = "kafscale"
+ACCESS_KEY = "kafscale"
+SECRET_KEY = "kafscale-secret"  # noqa: S105 - of a MinIO on loopback that the stack itself starts
+PORT_BASE_DEFAULT = 9092
+
+_MODULES = {
+    "gateway": "services.gateway",
+    "owner": "services.partition_owner",
+    "metadata": "services.metadata",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """0 is any free port; -1 where the process has no such port. For etcd and MinIO `kafka` is unused and
+    `admin` and `rpc` are client and peer (etcd), API and console (MinIO)."""
+
+    kafka: int = -1
+    admin: int = 0
+    rpc: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackSettings:
+    port_base: int | None = PORT_BASE_DEFAULT
+    """None: every port is a free one of the system's choosing (tests)."""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """Variables for every service, e.g. KAFSCALE_LEASE_SECONDS."""
+    etcd_fsync: bool = True
+
+
+def role_of(name: str) -> str:
+    return name.rpartition("-")[0] or name
+
+
+def module_of(name: str) -> str:
+    return _MODULES[role_of(name)]
+
+
+def ports_of(name: str, port_base: int | None) -> Ports:
+    """The ports that a process is told to use."""
+    if port_base is None:
+        base = None
+    elif name in SERVICES:
+        base = port_base + 100 * SERVICES.index(name)
+    else:
+        base = port_base + 100 * (len(SERVICES) + STORES.index(name))
+
+    def port(step: int) -> int:
+        return 0 if base is None else base + step
+
+    role = role_of(name)
+    return Ports(
+        kafka=port(0) if role == "gateway" else -1,
+        admin=port(1),
+        rpc=-1 if role == "gateway" else port(2),
+    )
+
+
+def environment_of(
+    name: str, ports: Ports, *, etcd: str, minio: str, metadata: tuple[str, ...], settings: StackSettings
+) -> dict[str, str]:
+    """The KAFSCALE_* variables of one service. `etcd`, `minio`: host:port; `metadata`: RPC addresses."""
+    chosen = {
+        "KAFSCALE_INSTANCE": name,
+        "KAFSCALE_ADMIN_PORT": str(ports.admin),
+        "KAFSCALE_LOG_FORMAT": "json",
+        **settings.extra,
+    }
+    role = role_of(name)
+    if role == "gateway":
+        chosen |= {
+            "KAFSCALE_KAFKA_PORT": str(ports.kafka),
+            "KAFSCALE_METADATA_ADDRESSES": ",".join(metadata),
+            "KAFSCALE_ADVERTISED_MODE": "instance",
+        }
+    if role == "owner":
+        chosen |= {
+            "KAFSCALE_RPC_PORT": str(ports.rpc),
+            "KAFSCALE_METADATA_ADDRESSES": ",".join(metadata),
+            "KAFSCALE_S3_BUCKET": BUCKET,
+            "KAFSCALE_S3_ENDPOINT": f"http://{minio}",
+            "KAFSCALE_S3_REGION": "us-east-1",
+            "KAFSCALE_S3_ACCESS_KEY": ACCESS_KEY,
+            "KAFSCALE_S3_SECRET_KEY": SECRET_KEY,
+        }
+    if role == "metadata":
+        chosen |= {"KAFSCALE_RPC_PORT": str(ports.rpc), "KAFSCALE_ETCD_ENDPOINTS": f"http://{etcd}"}
+    return chosen
