@@ -128,3 +128,12 @@ class Corrupt(KafscaleError):
     """Stored bytes are wrong: stop, alarm, never guess."""
 
     default_reason = Reason.STORAGE_ERROR
+
+
+class Fatal(BaseException):
+    """The process can't keep its promises any more and has to end now, with a non-zero exit code.
+
+    No Exception, so that no supervisor swallows it: it ends every nursery on its way up. Raised when the disk
+    failed to sync: what was written before may be lost although later syncs succeed (PostgreSQL's fsync
+    issue of 2018), so that going on would acknowledge what is not durable.
+    """
