@@ -1,0 +1,211 @@
+"""How each real part that tests and benchmarks use is built or fetched.
+
+Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Apache Kafka and kcat.
+Does not own: where the results are kept, locks and progress (toolchain.py).
+Rules: 1 every version is pinned here or in `tools/parts/`; 2 a recipe writes only below the folder it is
+given; 3 package sources are whatever the machine configures for go, mvn and apt-get: no host is named.
+"""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+PARTS = Path(__file__).parent / "parts"
+
+MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+GRPCURL_VERSION = "v1.9.4"
+ETCD_VERSION = "3.6.16"
+KAFKA_VERSION = "4.3.1"
+
+GO_VERSION_MIN = (1, 26)
+JAVA_VERSION_MIN = 17
+
+
+class ToolchainError(Exception):
+    """A part can't be had; the text says what is missing and what to do, in one line."""
+
+
+class Run(Protocol):
+    """Runs one build step with its output in a log; handed to recipes so that they own no process."""
+
+    def __call__(self, *command: str, cwd: Path, **env: str) -> None:
+        """Runs `command` in `cwd` with `env` on top of the environment; ToolchainError when it fails."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One part: what it is, what it needs and how it is made.
+
+    `build(run, folder)` fills `folder`; `inputs` are the files whose change makes a new build necessary.
+    """
+
+    name: str
+    version: str
+    about: str
+    programs: tuple[str, ...]
+    needs: Callable[[], None]
+    build: Callable[[Run, Path], None]
+    inputs: tuple[Path, ...] = ()
+
+
+def _version_of(command: Sequence[str], pattern: str) -> tuple[int, ...] | None:
+    """The numbers that `pattern` finds in what `command` prints, or None when it does not run."""
+    if shutil.which(command[0]) is None:
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(pattern, done.stdout + done.stderr)
+    return tuple(int(part) for part in found.groups()) if found and done.returncode == 0 else None
+
+
+def need_go() -> None:
+    """Raises ToolchainError unless a Go that is new enough runs."""
+    found = _version_of(("go", "version"), r"go(\d+)\.(\d+)")
+    if found is None:
+        raise ToolchainError("go is missing: install Go 1.26 or newer and put it on PATH")
+    if found < GO_VERSION_MIN:
+        raise ToolchainError(f"go {found[0]}.{found[1]} is too old: install Go 1.26 or newer")
+
+
+def need_java() -> None:
+    """Raises ToolchainError unless a Java that is new enough runs."""
+    found = _version_of(("java", "-version"), r'version "(\d+)')
+    if found is None:
+        raise ToolchainError("java is missing: install a JDK 17 or newer and put it on PATH")
+    if found[0] < JAVA_VERSION_MIN:
+        raise ToolchainError(f"java {found[0]} is too old: install a JDK 17 or newer")
+
+
+def need_maven() -> None:
+    """Raises ToolchainError unless Java and Maven run."""
+    need_java()
+    if _version_of(("mvn", "--version"), r"(\d+)\.(\d+)") is None:
+        raise ToolchainError("mvn is missing: install Maven 3.8 or newer and put it on PATH")
+
+
+def need_kcat() -> None:
+    """Raises ToolchainError unless kcat is on PATH or Debian's tools can fetch it."""
+    if shutil.which("kcat") is None and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise ToolchainError("kcat is missing: install kcat and put it on PATH (no apt-get here to fetch it)")
+
+
+def _go_install(package: str, run: Run, folder: Path) -> None:
+    run("go", "install", "-trimpath", package, cwd=folder, GOBIN=str(folder), CGO_ENABLED="0")
+
+
+def _build_minio(run: Run, folder: Path) -> None:
+    _go_install(f"github.com/minio/minio@{MINIO_VERSION}", run, folder)
+
+
+def _build_grpcurl(run: Run, folder: Path) -> None:
+    _go_install(f"github.com/fullstorydev/grpcurl/cmd/grpcurl@{GRPCURL_VERSION}", run, folder)
+
+
+def _build_etcd(run: Run, folder: Path) -> None:
+    """The server has no main that can be installed from outside its repository: ours is ten lines."""
+    source = PARTS / "etcd"
+    flags = ("-trimpath", "-buildvcs=false", "-mod=readonly")
+    for program, package in (("etcd", "."), ("etcdctl", "go.etcd.io/etcd/etcdctl/v3")):
+        run("go", "build", *flags, "-o", str(folder / program), package, cwd=source, CGO_ENABLED="0")
+
+
+def _build_kafka(run: Run, folder: Path) -> None:
+    shutil.copy(PARTS / "kafka" / "pom.xml", folder / "pom.xml")
+    shutil.copy(PARTS / "kafka" / "log4j2.properties", folder / "log4j2.properties")
+    goal = ("dependency:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=jars")
+    run("mvn", "--batch-mode", "--no-transfer-progress", *goal, cwd=folder)
+
+
+def _build_kcat(run: Run, folder: Path) -> None:
+    """Debian's kcat and the libraries it lacks here, unpacked without installing: no root needed."""
+    program = folder / "kcat"
+    if installed := shutil.which("kcat"):
+        program.symlink_to(installed)
+        return
+    apt = _private_apt(folder)
+    run(*apt, "update", cwd=folder)
+    planned = subprocess.run(
+        (*apt, "--simulate", "--no-install-recommends", "install", "kcat"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    packages = re.findall(r"^Inst (\S+)", planned.stdout, re.MULTILINE)
+    if "kcat" not in packages:
+        raise ToolchainError("kcat is missing: apt-get has no kcat here; install kcat and put it on PATH")
+    run(*apt, "download", *packages, cwd=folder)
+    for package in sorted(folder.glob("*.deb")):
+        run("dpkg-deb", "--extract", package.name, "root", cwd=folder)
+        package.unlink()
+    shutil.rmtree(folder / "apt")
+    program.write_text(
+        '#!/bin/sh\nhere=$(dirname "$0")/root/usr\n'
+        'LD_LIBRARY_PATH=$(echo "$here"/lib/*-linux-gnu*)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n'
+        'export LD_LIBRARY_PATH\nexec "$here/bin/kcat" "$@"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def _private_apt(folder: Path) -> tuple[str, ...]:
+    """apt-get with lists and caches of its own, so that it neither needs nor changes the machine's."""
+    for part in ("lists/partial", "archives/partial"):
+        (folder / "apt" / part).mkdir(parents=True)
+    options = {
+        "Dir::State::Lists": folder / "apt" / "lists",
+        "Dir::Cache": folder / "apt",
+        "Dir::Cache::Archives": folder / "apt" / "archives",
+        "Debug::NoLocking": "true",
+        "APT::Sandbox::User": os.environ.get("USER", "root"),
+    }
+    return ("apt-get", "--yes", "--quiet", *(f"-o{name}={value}" for name, value in options.items()))
+
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(
+        name="etcd",
+        version=ETCD_VERSION,
+        about="the metadata store (server and etcdctl), about 2 minutes the first time",
+        programs=("etcd", "etcdctl"),
+        needs=need_go,
+        build=_build_etcd,
+        inputs=tuple(PARTS / "etcd" / name for name in ("go.mod", "go.sum", "main.go")),
+    ),
+    Recipe(
+        name="minio",
+        version=MINIO_VERSION,
+        about="an object store, about 6 minutes the first time",
+        programs=("minio",),
+        needs=need_go,
+        build=_build_minio,
+    ),
+    Recipe(
+        name="grpcurl",
+        version=GRPCURL_VERSION,
+        about="a gRPC client, about 1 minute the first time",
+        programs=("grpcurl",),
+        needs=need_go,
+        build=_build_grpcurl,
+    ),
+    Recipe(
+        name="kafka",
+        version=KAFKA_VERSION,
+        about="Apache Kafka's broker, tools and clients as jars",
+        programs=(),
+        needs=need_maven,
+        build=_build_kafka,
+        inputs=tuple(PARTS / "kafka" / name for name in ("pom.xml", "log4j2.properties")),
+    ),
+    Recipe(
+        name="kcat",
+        version="any",
+        about="librdkafka's command line client",
+        programs=("kcat",),
+        needs=need_kcat,
+        build=_build_kcat,
+    ),
+)
