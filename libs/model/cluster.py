@@ -6,7 +6,6 @@ Owns: the values that metadata's watch carries. Does not own: how they are store
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 
 from libs.model.ids import (
     BrokerId,
@@ -23,7 +22,6 @@ from libs.model.ids import (
 )
 
 _LOG_START = Offset(0)
-_NO_CONFIGS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +29,7 @@ class Topic:
     name: TopicName
     topic_id: TopicId
     partitions: int
-    configs: Mapping[str, str] = field(default=_NO_CONFIGS)
+    configs: Mapping[str, str] = field(default_factory=dict)
     live: bool = True
     """False while its assignments are still being written."""
     created_ms: int = 0
