@@ -42,7 +42,8 @@ class Run(Protocol):
 class Recipe:
     """One part: what it is, what it needs and how it is made.
 
-    `build(run, folder)` fills `folder`; `inputs` are the files whose change makes a new build necessary.
+    `build(run, folder)` fills `folder`; `needs` and `needs_to_run` raise ToolchainError for what is missing on
+    the machine to make it and to run it; `inputs` are the files whose change makes a new build necessary.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Recipe:
     programs: tuple[str, ...]
     needs: Callable[[], None]
     build: Callable[[Run, Path], None]
+    needs_to_run: Callable[[], None] = lambda: None
     inputs: tuple[Path, ...] = ()
 
 
@@ -197,6 +199,7 @@ RECIPES: tuple[Recipe, ...] = (
         about="Apache Kafka's broker, tools and clients as jars",
         programs=(),
         needs=need_maven,
+        needs_to_run=need_java,
         build=_build_kafka,
         inputs=tuple(PARTS / "kafka" / name for name in ("pom.xml", "log4j2.properties")),
     ),

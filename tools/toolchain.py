@@ -72,6 +72,15 @@ def _recipe(name: str) -> Recipe:
     return next(recipe for recipe in RECIPES if recipe.name == name)
 
 
+def _lacking(recipe: Recipe) -> str | None:
+    """What must be installed before the part can be made or, when it is made already, run; else None."""
+    try:
+        (recipe.needs_to_run if _place(recipe).is_dir() else recipe.needs)()
+    except ToolchainError as error:
+        return str(error)
+    return None
+
+
 def _place(recipe: Recipe) -> Path:
     digest = hashlib.sha256()
     for path in recipe.inputs:
@@ -158,12 +167,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     names = [recipe.name for recipe in RECIPES]
     parser.add_argument("part", nargs="*", help=f"what to prepare, all by default: {', '.join(names)}")
-    chosen = parser.parse_args(arguments).part or names
+    parser.add_argument("--check", action="store_true", help="only name what this machine lacks for them")
+    parsed = parser.parse_args(arguments)
+    chosen = parsed.part or names
     if unknown := sorted(set(chosen) - set(names)):
         parser.error(f"unknown part {', '.join(unknown)}; there are {', '.join(names)}")
+    lacking = list(dict.fromkeys(filter(None, (_lacking(_recipe(name)) for name in chosen))))
+    for line in lacking:
+        _say(line)
+    if lacking or parsed.check:
+        return 1 if lacking else 0
     try:
-        for name in chosen:
-            _recipe(name).needs()
         for name in chosen:
             print(f"{name}\t{prepare(_recipe(name))}")
     except ToolchainError as error:
