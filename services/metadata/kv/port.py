@@ -117,3 +117,7 @@ class KV(Protocol):
     async def revoke_lease(self, lease_id: LeaseId) -> None:
         """Deletes the lease's keys; a lease that is over already is fine."""
         ...
+
+    async def compact(self, revision: Revision) -> None:
+        """Forgets the history up to `revision`: it bounds the store's size, and no key changes."""
+        ...
