@@ -42,8 +42,8 @@ class Run(Protocol):
 class Recipe:
     """One part: what it is, what it needs and how it is made.
 
-    `build(run, folder)` fills `folder`; `needs` and `needs_to_run` raise ToolchainError for what is missing on
-    the machine to make it and to run it; `inputs` are the files whose change makes a new build necessary.
+    `build(run, folder)` fills `folder`; `needs` and `needs_to_run` raise ToolchainError for what is missing
+    on the machine to make it and to run it; `inputs` are the files whose change makes a new build necessary.
     """
 
     name: str
@@ -142,11 +142,11 @@ def _build_kcat(run: Run, folder: Path) -> None:
         raise ToolchainError("kcat is missing: apt-get has no kcat here; install kcat and put it on PATH")
     run(*apt, "download", *packages, cwd=folder)
     for package in sorted(folder.glob("*.deb")):
-        run("dpkg-deb", "--extract", package.name, "root", cwd=folder)
+        run("dpkg-deb", "--extract", package.name, "unpacked", cwd=folder)
         package.unlink()
     shutil.rmtree(folder / "apt")
     program.write_text(
-        '#!/bin/sh\nhere=$(dirname "$0")/root/usr\n'
+        '#!/bin/sh\nhere=$(dirname "$0")/unpacked/usr\n'
         'LD_LIBRARY_PATH=$(echo "$here"/lib/*-linux-gnu*)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n'
         'export LD_LIBRARY_PATH\nexec "$here/bin/kcat" "$@"\n'
     )
