@@ -3,18 +3,16 @@
 Owns: starting and ending both on free ports. Does not own: the clients.
 """
 
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import trio
-
+from tools.stack.embedded import open_embedded
 from tools.stack.layout import StackSettings
 from tools.stack.processes import Child
-from tools.stack.stack import HOST, ROOT, Stack, open_stack
+from tools.stack.stack import HOST, Stack, open_stack
 
 Mode = Literal["embedded", "stack"]
 
@@ -34,46 +32,6 @@ class Platform:
     @property
     def bootstrap(self) -> str:
         return ",".join(self.bootstraps)
-
-
-class Embedded:
-    """`services.standalone` as a process that can be killed and started again on the same data and ports."""
-
-    def __init__(self, data_dir: Path, settings: Mapping[str, str]) -> None:
-        self.data_dir = data_dir
-        self.child = Child(name="standalone", log_path=data_dir.parent / "standalone.log", cwd=ROOT)
-        self._settings = settings
-
-    @property
-    def bootstrap(self) -> str:
-        return f"{HOST}:{self.child.ports.kafka}"
-
-    async def start(self) -> None:
-        """Starts it and waits until it is ready."""
-        ports = self.child.ports
-        environment = {
-            "KAFSCALE_DATA_DIR": str(self.data_dir),
-            "KAFSCALE_KAFKA_PORT": str(max(ports.kafka, 0)),
-            "KAFSCALE_ADMIN_PORT": str(ports.admin),
-            "KAFSCALE_LOG_FORMAT": "json",
-            **self._settings,
-        }
-        await self.child.start([sys.executable, "-m", "services.standalone"], environment)
-        await self.child.learn_ports()
-        self.child.ready_url = f"http://{HOST}:{self.child.ports.admin}/readyz"
-        await self.child.wait_ready()
-
-
-@asynccontextmanager
-async def open_embedded(data_dir: Path, **settings: str) -> AsyncIterator[Embedded]:
-    """A standalone process that is ready, on free ports; stopped at the end of the block."""
-    embedded = Embedded(data_dir, settings)
-    try:
-        await embedded.start()
-        yield embedded
-    finally:
-        with trio.CancelScope(shield=True):  # stop has its own deadline
-            await embedded.child.stop()
 
 
 @asynccontextmanager

@@ -30,18 +30,18 @@ _MODULES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """0 is any free port; -1 where the process has no such port. For etcd and MinIO `kafka` is unused and
-    `admin` and `rpc` are client and peer (etcd), API and console (MinIO)."""
+    """-1 where the process has no such port. For etcd and MinIO `kafka` is unused and `admin` and `rpc` are
+    client and peer (etcd), API and console (MinIO)."""
 
     kafka: int = -1
-    admin: int = 0
+    admin: int = -1
     rpc: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackSettings:
     port_base: int | None = PORT_BASE_DEFAULT
-    """None: every port is a free one of the system's choosing (tests)."""
+    """None: free ports, chosen once and kept over restarts (tests)."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """Variables for every service, e.g. KAFSCALE_LEASE_SECONDS."""
     etcd_fsync: bool = True
@@ -55,24 +55,22 @@ def module_of(name: str) -> str:
     return _MODULES[role_of(name)]
 
 
-def ports_of(name: str, port_base: int | None) -> Ports:
-    """The ports that a process is told to use."""
-    if port_base is None:
-        base = None
-    elif name in SERVICES:
-        base = port_base + 100 * SERVICES.index(name)
-    else:
-        base = port_base + 100 * (len(SERVICES) + STORES.index(name))
-
-    def port(step: int) -> int:
-        return 0 if base is None else base + step
-
-    role = role_of(name)
-    return Ports(
-        kafka=port(0) if role == "gateway" else -1,
-        admin=port(1),
-        rpc=-1 if role == "gateway" else port(2),
+def ports_of(name: str, port_base: int) -> Ports:
+    """The ports of a process of the stack whose first port is `port_base`."""
+    order = (*SERVICES, *STORES)
+    return _ports(
+        name, tuple(range(port_base + 100 * order.index(name), port_base + 100 * order.index(name) + 3))
     )
+
+
+def ports_from(name: str, numbers: tuple[int, int, int]) -> Ports:
+    """The same process on any three ports."""
+    return _ports(name, numbers)
+
+
+def _ports(name: str, numbers: tuple[int, ...]) -> Ports:
+    gateway = role_of(name) == "gateway"
+    return Ports(kafka=numbers[0] if gateway else -1, admin=numbers[1], rpc=-1 if gateway else numbers[2])
 
 
 def environment_of(

@@ -15,6 +15,7 @@ import boto3
 import botocore.config
 import trio
 
+from tools.servers import free_ports
 from tools.stack.layout import (
     ACCESS_KEY,
     BUCKET,
@@ -27,6 +28,7 @@ from tools.stack.layout import (
     StackSettings,
     environment_of,
     module_of,
+    ports_from,
     ports_of,
     role_of,
 )
@@ -46,6 +48,7 @@ class Stack:
         self.data_dir = data_dir
         self.settings = settings
         self._tell = tell
+        self._ports = _choose_ports(settings.port_base)
         self.children = {
             name: Child(name=name, log_path=data_dir / "logs" / f"{name}.log", cwd=ROOT)
             for wave in START_ORDER
@@ -110,7 +113,7 @@ class Stack:
 
     async def _start(self, name: str) -> None:
         child = self.children[name]
-        known = child.ports if child.ports.admin > 0 else ports_of(name, self.settings.port_base)
+        known = self._ports[name]
         if name in STORES:
             await self._start_store(child, known)
             return
@@ -129,8 +132,7 @@ class Stack:
         child.ready_url = f"http://{HOST}:{child.ports.admin}/readyz"
         await child.wait_ready()
 
-    async def _start_store(self, child: Child, known: Ports) -> None:
-        ports = Ports(admin=known.admin or await _free_port(), rpc=known.rpc or await _free_port())
+    async def _start_store(self, child: Child, ports: Ports) -> None:
         data = self.data_dir / child.name
         data.mkdir(parents=True, exist_ok=True)
         if child.name == "etcd":
@@ -160,6 +162,14 @@ class Stack:
             await trio.to_thread.run_sync(_ensure_bucket, f"http://{HOST}:{ports.admin}")
 
 
+def _choose_ports(port_base: int | None) -> dict[str, Ports]:
+    names = (*SERVICES, *STORES)
+    if port_base is not None:
+        return {name: ports_of(name, port_base) for name in names}
+    free = iter(free_ports(3 * len(names)))
+    return {name: ports_from(name, (next(free), next(free), next(free))) for name in names}
+
+
 def _ensure_bucket(endpoint: str) -> None:
     client = boto3.client(
         "s3",
@@ -175,14 +185,6 @@ def _ensure_bucket(endpoint: str) -> None:
             client.create_bucket(Bucket=BUCKET)
     finally:
         client.close()
-
-
-async def _free_port() -> int:
-    listeners = await trio.open_tcp_listeners(0, host=HOST)
-    port: int = listeners[0].socket.getsockname()[1]
-    for listener in listeners:
-        await listener.aclose()
-    return port
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Throughput and latency beside Apache Kafka, measured with Kafka's own tools in the same run."""
