@@ -3,7 +3,7 @@
 Owns: sizes and gathering. Does not own: sending.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from libs.objectstore.port import Body, Buffer
 
@@ -24,7 +24,7 @@ def body_size(body: Body) -> int:
     return sum(size_of(piece) for piece in buffers_of(body))
 
 
-def gathered(buffers: list[Buffer], chunk_bytes: int) -> Iterator[Buffer]:
+def gathered(buffers: Sequence[Buffer], chunk_bytes: int) -> Iterator[Buffer]:
     """The same bytes in fewer pieces: small ones are joined up to about `chunk_bytes`."""
     small: list[Buffer] = []
     small_bytes = 0

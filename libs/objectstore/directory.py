@@ -14,11 +14,9 @@ from libs.model.errors import NotFound, Unavailable
 from libs.objectstore.body import buffers_of
 from libs.objectstore.disk import Disk
 from libs.objectstore.keyrules import check_key, check_limit, check_range
+from libs.objectstore.pools import GET_POOL, PUT_POOL
 from libs.objectstore.port import LIST_LIMIT_MAX, Body, ListPage, ObjectInfo, PutResult
 from libs.objectstore.walk import keys_from
-
-PUT_POOL = "object-put"
-GET_POOL = "object-get"
 
 
 class DirectoryObjectStore:
