@@ -45,9 +45,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedMore:
-    """The suffix was too short: ask for the last `suffix_bytes` bytes."""
+    """What was read is too short: read `size_bytes` bytes (of the same end of the object)."""
 
-    suffix_bytes: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def open_envelope(suffix: Buffer, object_bytes: int) -> Envelope | NeedMore:
     if view.nbytes > object_bytes:
         raise Corrupt(f"{view.nbytes} bytes are no suffix of an object of {object_bytes}")
     if view.nbytes < CHAIN_TRAILER_BYTES:
-        return NeedMore(suffix_bytes=CHAIN_TRAILER_BYTES)
+        return NeedMore(size_bytes=CHAIN_TRAILER_BYTES)
     trailer_at = view.nbytes - CHAIN_TRAILER_BYTES
     stored_crc, magic = CHAIN_TRAILER_END.unpack_from(view, trailer_at + CHAIN_TRAILER.size)
     fields = CHAIN_TRAILER.unpack_from(view, trailer_at)
@@ -108,7 +108,7 @@ def open_envelope(suffix: Buffer, object_bytes: int) -> Envelope | NeedMore:
         raise Corrupt(f"a chain object has version {version}, kind {kind}: not known here")
     _check_sizes(footer_bytes, data_bytes, object_bytes)
     if footer_bytes > trailer_at:
-        return NeedMore(suffix_bytes=footer_bytes + CHAIN_TRAILER_BYTES)
+        return NeedMore(size_bytes=footer_bytes + CHAIN_TRAILER_BYTES)
     footer = view[trailer_at - footer_bytes : trailer_at]
     if crc32c(view[trailer_at : trailer_at + CHAIN_TRAILER.size], crc32c(footer)) != stored_crc:
         raise Corrupt("the CRC of a chain object's footer is wrong")

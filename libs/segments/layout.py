@@ -50,17 +50,17 @@ SUFFIX_BYTES_HINT: Final = 16 * 1024  # what a reader of a chain's tail asks for
 
 # Chain indexes: head | partition table | parts.
 INDEX_VERSION: Final = 1
-INDEX_HEAD: Final = Struct(">4sB3s16sQIII")
-"""magic, version, zeros, session, first seq, chain objects, partitions, CRC32C of the head so far and the
-table.
+INDEX_HEAD: Final = Struct(">4sB3s16sQII")
+"""magic, version, zeros, session, first seq, chain objects, partitions; after the table comes a CRC32C of
+both.
 """
-INDEX_HEAD_BYTES: Final = 44
+INDEX_HEAD_BYTES: Final = 40
 INDEX_MAGIC: Final = b"KIDX"
 INDEX_ENTRY: Final = Struct(
     ">16siIII"
 )  # topic id, partition, position of its part, bytes, CRC32C of its part
 INDEX_ENTRY_BYTES: Final = 32
-INDEX_RANGE_SEQ: Final = Struct(">I")  # before each range: seq - first seq
+INDEX_SEQ: Final = Struct(">I")  # a part begins with its count of ranges, then seq - first seq of each
 INDEX_BYTES_MAX: Final = 64 * MIB
 
 # Start markers.
