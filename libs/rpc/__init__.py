@@ -5,6 +5,8 @@ statuses.
 Does not own: the services' messages (`proto`), typed clients (`libs/clients`).
 """
 
+from grpclib._typing import IServable
+
 from libs.rpc.channel import Channel, Connector, open_channel
 from libs.rpc.health import Health
 from libs.rpc.limits import DEFAULT_LIMITS, RpcLimits
@@ -21,6 +23,7 @@ __all__ = [
     "ClientTls",
     "Connector",
     "Health",
+    "IServable",
     "RpcLimits",
     "Server",
     "ServerStatistics",

@@ -100,8 +100,10 @@ class ClientStream(grpclib.client.Stream[S, R]):
 
     async def end(self) -> None:
         """Ends the client's side of a streaming request."""
-        if not self._started:
-            raise ProtocolError("the request was not sent")
+        if not self._cardinality.client_streaming and not self._ended:
+            raise ProtocolError("a unary request needs its message before its end")
+        if not self._opened:
+            await self._start()
         if not self._ended:
             self._ended = True
             await self._bounded(self._call.end)
