@@ -80,6 +80,7 @@ SEGMENT_HEAD_BYTES: Final = 32
 SEGMENT_MAGIC: Final = 0x4B414653  # "KAFS"
 SEGMENT_FOOTER: Final = Struct(">IqI")  # CRC32 of head, batches and last offset; last offset; magic
 SEGMENT_FOOTER_BYTES: Final = 16
+SEGMENT_LAST_OFFSET: Final = Struct(">q")  # as the CRC sees it
 SEGMENT_END_MAGIC: Final = 0x454E4421  # "END!"
 SEGMENT_BYTES_DEFAULT: Final = 100 * MIB
 SEGMENT_BYTES_MAX: Final = 1024 * MIB
@@ -114,7 +115,7 @@ nonce.
 MANIFEST_SEGMENT_BYTES: Final = 64
 MANIFEST_EPOCH: Final = Struct(">iq")  # leader epoch, first offset
 MANIFEST_PRODUCER: Final = Struct(">qhqB")  # producer id, epoch, last_timestamp_ms, runs
-MANIFEST_RUN: Final = Struct(">iiqq")  # base sequence, last sequence, base offset, max_timestamp_ms
+MANIFEST_RUN: Final = Struct(">hiiqq")  # epoch, base sequence, last sequence, base offset, max_timestamp_ms
 MANIFEST_BYTES_MAX: Final = 64 * MIB
 
 assert CHAIN_HEAD.size == CHAIN_HEAD_BYTES
