@@ -24,9 +24,12 @@ from libs.chassis.readiness import Readiness
 from libs.concurrency.clock import Clock, SystemClock
 from libs.concurrency.rand import Rand, SystemRand
 from libs.model.errors import Invalid, KafscaleError
-from libs.rpc import IServable, Server
+from libs.rpc import Health, IServable, Server, with_reflection
 from libs.telemetry.logs import configure_logs
 from libs.telemetry.metrics import Metrics
+
+_CALLS_END_SECONDS = 1.0
+"""What calls that are still open after the service's own drain get to end: streams may be for ever."""
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -162,7 +165,8 @@ class _Process(Generic[S]):
         admin: list[trio.SocketListener],
         rpc: list[trio.SocketListener] | None,
     ) -> None:
-        control = Server(service.control_services())
+        health = Health()
+        control = Server(with_reflection([*service.control_services(), health]))
         port = ControlPort(rpc=control, readiness=self._readiness, metrics=host.metrics)
         internal = Server(service.rpc_services())
         async with trio.open_nursery() as nursery:
@@ -170,13 +174,15 @@ class _Process(Generic[S]):
             if rpc is not None:
                 await nursery.start(internal.serve, rpc)
             log.info("listening", admin_port=host.admin_port, rpc_port=host.rpc_port, **service.ports())
-            nursery.start_soon(self._become_ready, service)
+            nursery.start_soon(self._become_ready, service, health)
             await self._stopping.wait()
+            health.set_serving(False)
             await self._drain(service, internal, control)
             nursery.cancel_scope.cancel()
 
-    async def _become_ready(self, service: Service) -> None:
+    async def _become_ready(self, service: Service, health: Health) -> None:
         await self._readiness.latch_after(dict(service.ready_conditions()))
+        health.set_serving(True)
         log.info("process_ready")
         await service.serve()
 
@@ -186,8 +192,8 @@ class _Process(Generic[S]):
         self._readiness.begin_drain()
         with trio.move_on_after(seconds) as scope:
             await service.drain(seconds)
-            await internal.drain(max(0.0, scope.deadline - trio.current_time()))
-            await control.drain(min(1.0, max(0.0, scope.deadline - trio.current_time())))
+            await internal.drain(min(scope.deadline, trio.current_time() + _CALLS_END_SECONDS))
+            await control.drain(min(scope.deadline, trio.current_time() + _CALLS_END_SECONDS))
         if scope.cancelled_caught:
             log.warning("drain_cut_off", deadline_seconds=seconds)
 
