@@ -1,0 +1,109 @@
+"""Accepts Kafka connections, up to a bound, and keeps each one's failure to itself.
+
+Owns: which connections there are. Does not own: binding the port (libs/chassis), one connection's life.
+Rules: 1 beyond the bound a connection is closed at once, which clients take for "try another broker"; 2
+whatever goes wrong in a connection ends that connection only.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+import trio
+
+from services.gateway.admission import ByteBudget
+from services.gateway.connection import Connection
+from services.gateway.context import Gateway
+from services.gateway.handler import Handler
+
+_REFUSALS_LOGGED_EVERY: Final = 1000
+
+log = structlog.get_logger(__name__)
+
+
+class KafkaListener:
+    def __init__(self, *, gateway: Gateway, handlers: Mapping[int, Handler], budget: ByteBudget) -> None:
+        self._gateway = gateway
+        self._handlers = handlers
+        self._budget = budget
+        self._numbers = itertools.count(1)
+        self._connections: set[Connection] = set()
+        self._accepting = trio.CancelScope()
+        self._serving = trio.CancelScope()
+        self._gone = trio.lowlevel.ParkingLot()
+        self._refused = 0
+
+    @property
+    def connections(self) -> int:
+        return len(self._connections)
+
+    @property
+    def refused(self) -> int:
+        return self._refused
+
+    async def serve(self, listeners: Sequence[trio.abc.Listener[Any]]) -> None:
+        """Serves until `drain` is over, or it is cancelled."""
+        with self._serving:
+            async with trio.open_nursery() as nursery:
+                with self._accepting:
+                    await trio.serve_listeners(
+                        self.serve_connection,
+                        list(listeners),
+                        handler_nursery=nursery,
+                    )
+
+    async def drain(self, deadline: float) -> None:
+        """Accepts no more, lets what was asked be answered until `deadline` (Trio time), then closes all."""
+        self._accepting.cancel()
+        for each in self._connections:
+            each.refuse_more()
+        with trio.move_on_at(deadline):
+            while self._connections:
+                await self._gone.park()
+        self._serving.cancel()
+
+    async def serve_connection(self, stream: trio.abc.Stream) -> None:
+        """Serves one client to its end and closes the stream. Never raises for what the client did."""
+        if len(self._connections) >= self._gateway.options.connections_max or self._accepting.cancel_called:
+            self._refuse()
+            await trio.aclose_forcefully(stream)
+            return
+        connection = Connection(
+            stream=stream,
+            gateway=self._gateway,
+            handlers=self._handlers,
+            budget=self._budget,
+            number=next(self._numbers),
+            peer=_peer_of(stream),
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        except Exception:  # the supervisor: a fault in one connection is no fault of the others
+            log.exception("connection_failed", peer=_peer_of(stream))
+            self._gateway.recorder.connection_dropped("failed")
+        finally:
+            self._connections.discard(connection)
+            self._gone.unpark_all()
+            await trio.aclose_forcefully(stream)
+
+    def _refuse(self) -> None:
+        self._gateway.recorder.connection_refused("too_many")
+        if self._refused % _REFUSALS_LOGGED_EVERY == 0:
+            log.warning(
+                "connections_refused",
+                connections=len(self._connections),
+                connections_max=self._gateway.options.connections_max,
+                refused_before=self._refused,
+            )
+        self._refused += 1
+
+
+def _peer_of(stream: trio.abc.Stream) -> str:
+    if isinstance(stream, trio.SocketStream):
+        try:
+            return str(stream.socket.getpeername()[0])
+        except OSError:
+            return "gone"
+    return "memory"

@@ -1,0 +1,500 @@
+"""A small cluster behind a gateway under test: metadata and owners that keep all in memory, over the real
+codec.
+
+Owns: services that answer what gateways ask, and levers for tests. Does not own: how the real ones work.
+"""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import grpclib.client
+import trio
+from grpclib.server import Stream
+
+from libs.clients import convert
+from libs.clients.errors import to_proto
+from libs.clients.metadata import MetadataClient, open_metadata_client
+from libs.clients.watcher import ClusterWatcher, open_watcher
+from libs.concurrency.clock import SystemClock
+from libs.concurrency.rand import SeededRand
+from libs.model.cluster import Assignment, AssignmentState, Gateway, Owner, Topic
+from libs.model.errors import Invalid, KafscaleError, Moved, NotFound, Reason, Unavailable
+from libs.model.ids import (
+    LeaderEpoch,
+    OwnerId,
+    Partition,
+    SessionId,
+    TopicId,
+    TopicName,
+    TopicPartition,
+)
+from libs.records import patched_bytes, split_batches
+from libs.rpc import Server, memory_channel
+from proto.metadata_api import metadata_api_pb2 as api
+from proto.metadata_api.metadata_api_grpc import MetadataBase
+from proto.owner import owner_pb2 as wire
+from proto.owner.owner_grpc import PartitionOwnerBase
+from services.gateway.config import GatewayOptions
+from services.gateway.recorder import SilentRecorder
+from services.gateway.service import GatewayService, open_gateway
+
+METADATA = "metadata:9094"
+
+
+class FakeMetadata(MetadataBase):
+    """Topics, assignments and registrations in memory. New partitions go round the owners."""
+
+    def __init__(self) -> None:
+        self.rand = SeededRand("metadata")
+        self.revision = 1
+        self.topics: dict[TopicName, Topic] = {}
+        self.owners: dict[OwnerId, Owner] = {}
+        self.gateways: dict[str, Gateway] = {}
+        self.assignments: dict[TopicPartition, Assignment] = {}
+        self.next_producer_id = 1000
+        self.unavailable = False
+        self.created: list[list[str]] = []
+        self._events: list[api.WatchEvent] = []
+        self._changed = trio.Event()
+
+    # Levers
+
+    def add_owner(self, name: str) -> Owner:
+        owner = Owner(
+            owner_id=OwnerId(name),
+            address=f"{name}:9094",
+            zone="a",
+            session=SessionId(self.rand.uuid()),
+        )
+        self.owners[owner.owner_id] = owner
+        self._tell(api.Change(owner=convert.owner_message(owner)))
+        return owner
+
+    def add_gateway(self, gateway: Gateway) -> None:
+        self.gateways[gateway.gateway_id] = gateway
+        self._tell(api.Change(gateway=convert.gateway_message(gateway)))
+
+    def create(self, name: str, partitions: int = 1, **configs: str) -> Topic:
+        topic = Topic(
+            name=TopicName(name),
+            topic_id=TopicId(self.rand.uuid()),
+            partitions=partitions,
+            configs={key.replace("_", "."): value for key, value in configs.items()},
+        )
+        self.topics[topic.name] = topic
+        changes = [api.Change(topic=convert.topic_message(topic))]
+        owners = sorted(self.owners.values(), key=lambda owner: owner.owner_id)
+        for index in range(partitions if owners else 0):
+            owner = owners[index % len(owners)]
+            assignment = Assignment(
+                topic_id=topic.topic_id,
+                partition=Partition(index),
+                owner_id=owner.owner_id,
+                session=owner.session,
+                leader_epoch=LeaderEpoch(0),
+            )
+            changes.append(self._assign(assignment))
+        self._tell(*changes)
+        return topic
+
+    def assign(self, at: TopicPartition, owner: Owner) -> Assignment:
+        """Gives the partition to `owner` under the next epoch."""
+        old = self.assignments[at]
+        new = replace(
+            old,
+            owner_id=owner.owner_id,
+            session=owner.session,
+            leader_epoch=LeaderEpoch(old.leader_epoch + 1),
+            state=AssignmentState.ASSIGNED,
+        )
+        self._tell(self._assign(new))
+        return new
+
+    def delete(self, name: str) -> Topic:
+        topic = self.topics.pop(TopicName(name))
+        changes = [api.Change(removed=True, topic=convert.topic_message(topic))]
+        for index in range(topic.partitions):
+            at = TopicPartition(topic.topic_id, Partition(index))
+            gone = self.assignments.pop(at, None)
+            if gone is not None:
+                entry = api.AssignmentEntry(topic_id=at.topic_id.bytes, partition=at.partition)
+                changes.append(api.Change(removed=True, assignment=entry))
+        self._tell(*changes)
+        return topic
+
+    def _assign(self, assignment: Assignment) -> api.Change:
+        at = TopicPartition(assignment.topic_id, assignment.partition)
+        self.assignments[at] = assignment
+        return api.Change(
+            assignment=api.AssignmentEntry(
+                topic_id=at.topic_id.bytes,
+                partition=at.partition,
+                assignment=convert.assignment_message(assignment),
+            )
+        )
+
+    def _tell(self, *changes: api.Change) -> None:
+        self.revision += 1
+        self._events.append(
+            api.WatchEvent(revision=self.revision, changes=changes, cluster_id="test-cluster")
+        )
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _check(self) -> None:
+        if self.unavailable:
+            raise Unavailable("metadata is away", reason=Reason.METADATA_UNAVAILABLE)
+
+    # The service
+
+    async def Watch(self, stream: "Stream[api.WatchRequest, api.WatchEvent]") -> None:  # noqa: N802
+        await stream.recv_message()
+        await stream.send_message(
+            api.WatchEvent(revision=1, snapshot=True, changes=[], cluster_id="test-cluster")
+        )
+        sent = 0
+        while True:
+            changed = self._changed
+            while sent < len(self._events):
+                sent += 1
+                await stream.send_message(self._events[sent - 1])
+            await changed.wait()
+
+    async def RegisterGateway(  # noqa: N802
+        self, stream: "Stream[api.RegisterGatewayRequest, api.RegisterReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self._check()
+        gateway = convert.gateway(request.gateway)
+        broker_id = gateway.broker_id if gateway.broker_id >= 0 else len(self.gateways) + 1
+        self.add_gateway(replace(gateway, broker_id=broker_id))  # type: ignore[arg-type]
+        await stream.send_message(
+            api.RegisterReply(lease_id=7, lease_ms=6000, broker_id=broker_id, revision=self.revision)
+        )
+
+    async def KeepAlive(  # noqa: N802
+        self, stream: "Stream[api.KeepAliveRequest, api.KeepAliveReply]"
+    ) -> None:
+        await stream.recv_message()
+        self._check()
+        await stream.send_message(api.KeepAliveReply(lease_ms=6000))
+
+    async def Deregister(  # noqa: N802
+        self, stream: "Stream[api.DeregisterRequest, api.DeregisterReply]"
+    ) -> None:
+        await stream.recv_message()
+        self._check()
+        await stream.send_message(api.DeregisterReply())
+
+    async def CreateTopics(  # noqa: N802
+        self, stream: "Stream[api.CreateTopicsRequest, api.CreateTopicsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self._check()
+        self.created.append([each.name for each in request.topics])
+        reply = api.CreateTopicsReply()
+        for each in request.topics:
+            if each.name in self.topics:
+                error = Invalid(f"{each.name} exists", reason=Reason.TOPIC_ALREADY_EXISTS)
+                reply.topics.add(error=to_proto(error))
+            elif "bad.setting" in each.configs:
+                error = Invalid("no such setting: bad.setting", reason=Reason.INVALID_CONFIG)
+                reply.topics.add(error=to_proto(error))
+            elif request.validate_only:
+                topic = Topic(
+                    name=TopicName(each.name),
+                    topic_id=TopicId(UUID(int=0)),
+                    partitions=max(each.partitions, 1),
+                    configs=dict(each.configs),
+                )
+                reply.topics.add(topic=convert.topic_message(topic))
+            else:
+                topic = self.create(each.name, max(each.partitions, 1))
+                topic = replace(topic, configs=dict(each.configs))
+                self.topics[topic.name] = topic
+                self._tell(api.Change(topic=convert.topic_message(topic)))
+                reply.topics.add(topic=convert.topic_message(topic))
+        await stream.send_message(reply)
+
+    async def DeleteTopics(  # noqa: N802
+        self, stream: "Stream[api.DeleteTopicsRequest, api.DeleteTopicsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self._check()
+        reply = api.DeleteTopicsReply()
+        for each in request.topics:
+            found = [
+                topic
+                for topic in self.topics.values()
+                if topic.name == each.name or topic.topic_id.bytes == each.topic_id
+            ]
+            if found:
+                topic = self.delete(found[0].name)
+                reply.topics.add(name=topic.name, topic_id=topic.topic_id.bytes)
+            else:
+                reply.topics.add(error=to_proto(NotFound("no such topic")), name=each.name)
+        await stream.send_message(reply)
+
+    async def AllocateProducerIds(  # noqa: N802
+        self, stream: "Stream[api.AllocateProducerIdsRequest, api.AllocateProducerIdsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self._check()
+        first, self.next_producer_id = self.next_producer_id, self.next_producer_id + request.count
+        await stream.send_message(api.AllocateProducerIdsReply(first=first, count=request.count))
+
+    async def _unused(self, stream: Any) -> None:
+        raise AssertionError("gateways never call this")
+
+    RegisterOwner = GetPartition = OpenPartition = ReleasePartition = _unused
+    MarkSessionSealed = DrainOwner = _unused
+
+
+class FakeOwner(PartitionOwnerBase):
+    """Logs in memory. Follows the contract of owner.proto about refusing and resuming."""
+
+    def __init__(self, metadata: FakeMetadata, owner_id: OwnerId) -> None:
+        self.metadata = metadata
+        self.owner_id = owner_id
+        self.logs: defaultdict[TopicPartition, list[bytes]] = defaultdict(list)
+        self.refusing: set[TopicPartition] = set()
+        self.errors: dict[TopicPartition, KafscaleError] = {}
+        self.hold: trio.Event | None = None
+        """While set, appends are taken but answered only when the event is."""
+        self.appended = trio.Event()
+        self.received = 0
+        self.fetches = 0
+        self.cancelled_fetches = 0
+        self.lost_streams = trio.Event()
+
+    def end(self, at: TopicPartition) -> int:
+        log = self.logs[at]
+        return split_batches(log[-1])[0].next_offset if log else 0
+
+    def owns(self, at: TopicPartition) -> bool:
+        assignment = self.metadata.assignments.get(at)
+        return at not in self.refusing and assignment is not None and assignment.owner_id == self.owner_id
+
+    def break_streams(self) -> None:
+        self.lost_streams.set()
+        self.lost_streams = trio.Event()
+
+    async def Append(  # noqa: N802
+        self, stream: "Stream[wire.AppendRequest, wire.AppendReply]"
+    ) -> None:
+        refused: set[TopicPartition] = set()
+
+        async def watch_loss() -> None:
+            await self.lost_streams.wait()
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_loss)
+            async for request in stream:
+                self.received += 1
+                reply = wire.AppendReply(correlation_id=request.correlation_id)
+                for index, part in enumerate(request.partitions):
+                    self._append(refused, index, part, reply)
+                self.appended.set()
+                self.appended = trio.Event()
+                nursery.start_soon(self._reply, stream, reply)
+            nursery.cancel_scope.cancel()
+        raise Unavailable("the stream was lost", outcome_unknown=True)
+
+    async def _reply(self, stream: Any, reply: wire.AppendReply) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
+        await stream.send_message(reply)
+
+    def _append(
+        self, refused: set[TopicPartition], index: int, part: wire.PartitionAppend, reply: wire.AppendReply
+    ) -> None:
+        at = convert.topic_partition(part.topic_id, part.partition)
+        if part.resume:
+            refused.discard(at)
+        if not self.owns(at) or at in refused:
+            refused.add(at)
+            reply.partitions.add(index=index, error=to_proto(Moved("not mine")))
+            return
+        if at in self.errors:
+            reply.partitions.add(index=index, error=to_proto(self.errors[at]))
+            return
+        base = self.end(at)
+        self.logs[at].append(patched_bytes(split_batches(part.records)[0], base_offset=base, leader_epoch=0))
+        reply.partitions.add(index=index, base_offset=base, log_append_time_ms=-1)
+
+    async def Fetch(self, stream: "Stream[wire.FetchRequest, wire.FetchReply]") -> None:  # noqa: N802
+        parked: dict[int, trio.Event] = {}
+
+        async def serve(request: wire.FetchRequest, cancelled: trio.Event) -> None:
+            start = request.start
+            with trio.move_on_after(start.max_wait_ms / 1000):
+                told = -1
+                while not cancelled.is_set():
+                    appended = self.appended
+                    available = sum(len(part.records) for part in self._read(start).partitions)
+                    if available >= start.min_bytes or any(
+                        part.HasField("error") for part in self._read(start).partitions
+                    ):
+                        break
+                    if start.report_available and available > told:
+                        told = available
+                        await stream.send_message(
+                            wire.FetchReply(correlation_id=request.correlation_id, available_bytes=available)
+                        )
+                    async with trio.open_nursery() as waiting:
+                        for event in (appended, cancelled):
+                            waiting.start_soon(_wake, event, waiting.cancel_scope)
+            await stream.send_message(
+                wire.FetchReply(correlation_id=request.correlation_id, data=self._read(start))
+            )
+
+        async with trio.open_nursery() as nursery:
+            async for request in stream:
+                if request.WhichOneof("what") == "cancel":
+                    self.cancelled_fetches += 1
+                    parked[request.correlation_id].set()
+                    continue
+                self.fetches += 1
+                parked[request.correlation_id] = trio.Event()
+                nursery.start_soon(serve, request, parked[request.correlation_id])
+            nursery.cancel_scope.cancel()
+
+    def _read(self, start: wire.FetchStart) -> wire.FetchedData:
+        data = wire.FetchedData()
+        left = start.max_bytes
+        for part in start.partitions:
+            at = convert.topic_partition(part.topic_id, part.partition)
+            if not self.owns(at):
+                data.partitions.add(error=to_proto(Moved("not mine")))
+                continue
+            end = self.end(at)
+            if not 0 <= part.fetch_offset <= end:
+                error = Invalid("out of range", reason=Reason.OFFSET_OUT_OF_RANGE)
+                data.partitions.add(error=to_proto(error), high_watermark=end)
+                continue
+            records = b""
+            for batch in self.logs[at]:
+                if split_batches(batch)[0].next_offset <= part.fetch_offset:
+                    continue
+                if records and len(records) + len(batch) > min(part.max_bytes, left):
+                    break
+                records += batch
+            left -= len(records)
+            data.partitions.add(high_watermark=end, records=records)
+        return data
+
+    async def ListOffsets(  # noqa: N802
+        self, stream: "Stream[wire.ListOffsetsRequest, wire.ListOffsetsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        reply = wire.ListOffsetsReply()
+        for part in request.partitions:
+            at = convert.topic_partition(part.topic_id, part.partition)
+            if not self.owns(at):
+                reply.partitions.add(error=to_proto(Moved("not mine")))
+            elif part.timestamp == -1:
+                reply.partitions.add(offset=self.end(at), timestamp_ms=-1)
+            else:
+                reply.partitions.add(offset=0, timestamp_ms=-1)
+        await stream.send_message(reply)
+
+
+async def _wake(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+@dataclass
+class Cluster:
+    metadata: FakeMetadata
+    owners: list[FakeOwner]
+    watcher: ClusterWatcher
+    client: MetadataClient
+    connect: Callable[[str], AbstractAsyncContextManager[grpclib.client.Channel]]
+    groups: Any
+    down: set[str] = field(default_factory=set)
+
+    def owner_of(self, at: TopicPartition) -> FakeOwner:
+        owner_id = self.metadata.assignments[at].owner_id
+        return next(owner for owner in self.owners if owner.owner_id == owner_id)
+
+    async def wait_seen(self) -> None:
+        """Until the gateway's view has all that metadata told."""
+        await self.watcher.wait_until(lambda view: view.revision >= self.metadata.revision)
+
+
+@asynccontextmanager
+async def open_cluster(*, owners: int = 1, groups: Any = None) -> AsyncIterator[Cluster]:
+    metadata = FakeMetadata()
+    servers: dict[str, Server] = {METADATA: Server([metadata])}
+    fakes: list[FakeOwner] = []
+    for index in range(owners):
+        owner = metadata.add_owner(f"owner-{index}")
+        fakes.append(FakeOwner(metadata, owner.owner_id))
+        servers[owner.address] = Server([fakes[-1]])
+    down: set[str] = set()
+
+    @asynccontextmanager
+    async def connect(address: str) -> AsyncIterator[grpclib.client.Channel]:
+        if address in down:
+            raise Unavailable(f"{address} is down")
+        async with memory_channel(servers[address]) as channel:
+            yield channel
+
+    rand = SeededRand("gateway")
+    async with (
+        open_watcher(name="test", addresses=[METADATA], connect=connect, rand=rand) as watcher,
+        open_metadata_client([METADATA], connect) as client,
+    ):
+        await watcher.wait_ready()
+        yield Cluster(
+            metadata=metadata,
+            owners=fakes,
+            watcher=watcher,
+            client=client,
+            connect=connect,
+            groups=groups,
+            down=down,
+        )
+
+
+@dataclass
+class Served:
+    cluster: Cluster
+    gateway: GatewayService
+    port: int
+    nursery: trio.Nursery
+
+
+@asynccontextmanager
+async def open_served(*, owners: int = 1, groups: Any = None, **options: Any) -> AsyncIterator[Served]:
+    """A gateway on an ephemeral port of 127.0.0.1, before a fake cluster."""
+    async with open_cluster(owners=owners, groups=groups) as cluster:
+        settings = GatewayOptions(kafka_port=0, **options)
+        async with open_gateway(
+            settings,
+            watcher=cluster.watcher,
+            metadata=cluster.client,
+            groups=cluster.groups,
+            connect=cluster.connect,
+            clock=SystemClock(),
+            rand=SeededRand("gateway"),
+            recorder=SilentRecorder(),
+        ) as gateway:
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            port = int(listeners[0].socket.getsockname()[1])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(gateway.serve_kafka, listeners)
+                await gateway.wait_ready()
+                yield Served(cluster=cluster, gateway=gateway, port=port, nursery=nursery)
+                nursery.cancel_scope.cancel()
