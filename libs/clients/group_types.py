@@ -1,9 +1,9 @@
 """What gateways and coordinators say to each other about consumer groups, as plain values.
 
-Owns: requests and replies of the classic group protocol (https://kafka.apache.org/protocol.html, JoinGroup to
-OffsetFetch). Does not own: their encoding (group_codec.py).
-Rules: 1 metadata and assignments of members are opaque bytes, carried through as they are; 2 an empty member id
-means that the caller has none; 3 `group_instance_id` is None for dynamic members (KIP-345).
+Owns: requests and replies of the classic group protocol (https://kafka.apache.org/protocol.html, JoinGroup
+to OffsetFetch). Does not own: their encoding (group_codec.py).
+Rules: 1 metadata and assignments of members are opaque bytes, carried through as they are; 2 an empty member
+id means that the caller has none; 3 `group_instance_id` is None for dynamic members (KIP-345).
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from libs.model.ids import GroupId, LeaderEpoch, MemberId, Offset, TopicPartitio
 
 NO_MEMBER = MemberId("")
 NO_GENERATION = -1
+NO_LEADER_EPOCH = LeaderEpoch(-1)
 
 
 class GroupPhase(StrEnum):
@@ -131,7 +132,7 @@ class LeftMember:
 class OffsetCommit:
     at: TopicPartition
     offset: Offset
-    leader_epoch: LeaderEpoch = LeaderEpoch(-1)
+    leader_epoch: LeaderEpoch = NO_LEADER_EPOCH
     metadata: str = ""
     committed_ms: int = 0
     """Wall time of the commit as the coordinator saw it; what a caller fills in is not used."""

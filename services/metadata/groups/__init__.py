@@ -1,0 +1,1 @@
+"""Classic consumer groups: a pure state machine per group, its coordinator, committed offsets, the door."""

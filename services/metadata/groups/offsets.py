@@ -1,0 +1,103 @@
+"""Committed offsets: validated, written under the group's claim, read linearizably.
+
+Owns: commits and fetches. Does not own: who may commit (state.py), coalescing (journal.py).
+Rules: 1 a commit is answered once it is stored; 2 a fetch is served from the store, never from memory, and
+tells only what exists.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+
+import trio
+
+from libs.clients.group_types import NO_MEMBER, CommitOffsets, OffsetCommit
+from libs.concurrency.clock import Clock
+from libs.model.errors import Invalid, KafscaleError, Moved, Reason, Unavailable
+from libs.model.ids import GroupId, TopicPartition
+from libs.model.limits import OFFSET_METADATA_BYTES_MAX
+from services.metadata.groups import errors
+from services.metadata.groups.config import GroupsConfig
+from services.metadata.groups.coordinator import Coordinator
+from services.metadata.groups.journal import Journal
+from services.metadata.groups.keys import offset_key, offsets_prefix
+from services.metadata.groups.paging import read_all
+from services.metadata.groups.stored import decode_offset, encode_offset
+from services.metadata.kv.port import KV, Put
+
+_GETS_MAX = 4
+"""Beyond so many partitions the whole group is read at once."""
+
+
+class Offsets:
+    def __init__(
+        self, *, kv: KV, journal: Journal, coordinator: Coordinator, clock: Clock, config: GroupsConfig
+    ) -> None:
+        self._kv = kv
+        self._journal = journal
+        self._coordinator = coordinator
+        self._clock = clock
+        self._config = config
+
+    async def commit(self, request: CommitOffsets) -> tuple[KafscaleError | None, ...]:
+        """One answer a partition, in order.
+
+        Raises, for the whole request, what GroupState.check_commit does, Moved(NOT_COORDINATOR), and
+        Unavailable(outcome_unknown=True) when the store does not answer in time.
+        """
+        if len(request.offsets) > self._config.commit_partitions_max:
+            raise Invalid(f"one commit may have {self._config.commit_partitions_max} partitions")
+        outside = request.generation < 0 and request.member_id == NO_MEMBER
+        hosted = await self._coordinator.hosting.find(request.group, create=outside)
+        if hosted is None:
+            raise errors.illegal_generation(request.group, request.generation, 0)
+        hosted.state.check_commit(request, trio.current_time())
+        committed_ms = self._clock.now_ms()
+        answers = tuple(_refusal(commit) for commit in request.offsets)
+        puts = iter(
+            [
+                Put(
+                    key=offset_key(request.group, commit.at),
+                    value=encode_offset(commit, committed_ms=committed_ms),
+                )
+                for commit, refusal in zip(request.offsets, answers, strict=True)
+                if refusal is None
+            ]
+        )
+        deadline = trio.current_time() + self._config.commit_timeout_ms / 1000
+        try:
+            while chunk := tuple(islice(puts, self._config.batch_operations_max)):
+                left_seconds = max(deadline - trio.current_time(), 0.0)
+                await self._journal.write(hosted.held, chunk, timeout_seconds=left_seconds)
+        except Moved as error:
+            self._coordinator.drop(hosted, error)
+            raise
+        return answers
+
+    async def fetch(
+        self, group: GroupId, partitions: Sequence[TopicPartition] | None
+    ) -> tuple[OffsetCommit, ...]:
+        """The committed offsets of these partitions, or of all; only those that exist. Linearizable."""
+        self._coordinator.hosting.check_mine(group)
+        try:
+            if partitions is not None and len(partitions) <= _GETS_MAX:
+                found = [await self._kv.get(offset_key(group, at)) for at in partitions]
+                return tuple(decode_offset(item) for item in found if item is not None)
+            items = await read_all(self._kv, offsets_prefix(group))
+        except Unavailable as error:
+            raise errors.store_unavailable(
+                f"offsets of group {group!r} can't be read: {error.message}", outcome_unknown=False
+            ) from error
+        wanted = None if partitions is None else set(partitions)
+        offsets = (decode_offset(item) for item in items)
+        return tuple(each for each in offsets if wanted is None or each.at in wanted)
+
+
+def _refusal(commit: OffsetCommit) -> KafscaleError | None:
+    if len(commit.metadata.encode()) > OFFSET_METADATA_BYTES_MAX:
+        return Invalid(
+            f"the metadata of a committed offset may have {OFFSET_METADATA_BYTES_MAX} bytes",
+            reason=Reason.OFFSET_METADATA_TOO_LARGE,
+        )
+    if commit.offset < 0:
+        return Invalid(f"{commit.offset} is no offset to commit")
+    return None
