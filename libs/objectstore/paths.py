@@ -42,7 +42,10 @@ def component_of(encoded: bytes) -> str:
 
 
 def _unescaped(escape: bytes) -> bytes:
-    return bytes((int(escape[:2], 16),)) + escape[2:]
+    byte = bytes.fromhex(escape[:2].decode())
+    if len(byte) != 1:
+        raise ValueError(escape)
+    return byte + escape[2:]
 
 
 def _cut(component: bytes) -> list[bytes]:
