@@ -7,7 +7,8 @@ Does not own: the services' messages (`proto`), typed clients (`libs/clients`).
 
 from grpclib._typing import IServable
 
-from libs.rpc.channel import Channel, Connector, open_channel
+from libs.rpc.channel import Channel, open_channel
+from libs.rpc.dial import Connector
 from libs.rpc.health import Health
 from libs.rpc.limits import DEFAULT_LIMITS, RpcLimits
 from libs.rpc.memory import memory_channel

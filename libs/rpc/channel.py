@@ -11,7 +11,7 @@ import logging
 import ssl
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -23,23 +23,21 @@ from grpclib.metadata import Deadline
 
 from libs.concurrency.rand import Rand, SystemRand
 from libs.concurrency.retry import Backoff
-from libs.model.errors import Invalid, Reason, Unavailable
+from libs.model.errors import Unavailable
 from libs.rpc.call import CallRequest, ClientCall, Peer, TrioDeadline, new_metadata
 from libs.rpc.client_stream import ClientStream
 from libs.rpc.connection import Traffic
+from libs.rpc.dial import Connector, Dialer
 from libs.rpc.h2_client import ClientConnection, H2ClientCall
 from libs.rpc.limits import DEFAULT_LIMITS, RpcLimits
 from libs.rpc.statistics import ChannelStatistics
-from libs.rpc.tls import ALPN_H2, ClientTls
+from libs.rpc.tls import ClientTls
 
 S = TypeVar("S")
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 0.25  # a caller's own cancel scope fires before the server gives up for it
-
-Connector = Callable[[str, int], Awaitable[trio.abc.Stream]]
-"""Opens a byte stream to a host and port; raises OSError when it can't."""
 
 
 class Channel(grpclib.client.Channel):
@@ -114,21 +112,16 @@ class SocketChannel(Channel):
 
     def __init__(
         self,
-        address: str,
+        dialer: Dialer,
         *,
         nursery: trio.Nursery,
-        tls: ClientTls | None,
         limits: RpcLimits,
-        connector: Connector,
         rand: Rand,
     ) -> None:
         super().__init__(limits)
-        self.address = address
-        self._dial_host, self._dial_port = parse_address(address)
+        self.address = dialer.address
+        self._dialer = dialer
         self._nursery = nursery
-        self._tls = tls
-        self._ssl_context = tls.context() if tls is not None else None
-        self._connector = connector
         self._rand = rand
         self._backoff = Backoff(
             first_seconds=limits.backoff_first_seconds, max_seconds=limits.backoff_max_seconds
@@ -161,7 +154,7 @@ class SocketChannel(Channel):
         )
 
     def _new_call(self, request: CallRequest) -> ClientCall:
-        return H2ClientCall(request, self._connection, Peer((self._dial_host, self._dial_port)))
+        return H2ClientCall(request, self._connection, Peer((self._dialer.host, self._dialer.port)))
 
     async def _connection(self) -> ClientConnection:
         """The connection, made if need be. Raises Unavailable(outcome_unknown=False)."""
@@ -184,12 +177,12 @@ class SocketChannel(Channel):
     async def _connect(self, attempt: trio.Event) -> None:
         try:
             with trio.fail_after(self._limits.connect_timeout_seconds):
-                stream = await self._dial()
+                stream = await self._dialer.dial()
                 connection = ClientConnection(
                     stream,
                     limits=self._limits,
                     traffic=self._traffic,
-                    scheme="http" if self._tls is None else "https",
+                    scheme=self._dialer.scheme,
                     authority=self.address,
                 )
                 self._nursery.start_soon(self._run, connection)
@@ -221,38 +214,10 @@ class SocketChannel(Channel):
         finally:
             self._connections.discard(connection)
 
-    async def _dial(self) -> trio.abc.Stream:
-        stream = await self._connector(self._dial_host, self._dial_port)
-        if self._tls is None or self._ssl_context is None:
-            return stream
-        secure = trio.SSLStream(
-            stream,
-            self._ssl_context,
-            server_hostname=self._tls.server_name or self._dial_host,
-            https_compatible=True,
-        )
-        try:
-            await secure.do_handshake()
-            if secure.selected_alpn_protocol() != ALPN_H2:
-                raise OSError("the server does not speak HTTP/2 over TLS")
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return secure
-
     def _failed(self, because: str) -> None:
         self._failures += 1
         self._failed_because = because
         self._retry_at = trio.current_time() + self._backoff.delay_seconds(self._failures, self._rand)
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[v6]:port`. Raises Invalid(INVALID_CONFIG)."""
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise Invalid(f"{address!r} is no address; expected host:port", reason=Reason.INVALID_CONFIG)
-    return host, int(port)
 
 
 @asynccontextmanager
@@ -269,15 +234,11 @@ async def open_channel(
     Leaving the block closes the connection; calls still in flight get Unavailable. Raises Invalid for an
     address or TLS files that can't be used.
     """
+    dialer = Dialer(address, tls=tls, connector=connector)
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         channel = SocketChannel(
-            address,
-            nursery=nursery,
-            tls=tls,
-            limits=limits,
-            connector=connector,
-            rand=rand if rand is not None else SystemRand(),
+            dialer, nursery=nursery, limits=limits, rand=rand if rand is not None else SystemRand()
         )
         try:
             yield channel

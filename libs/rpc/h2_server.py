@@ -114,7 +114,7 @@ class ServerConnection(Connection):
         self._wake_writer.set()
 
     def _on_ping_ack(self, data: bytes) -> None:
-        if data == _DRAIN_PING:
+        if data == _DRAIN_PING and not self._refusing:
             self._refusing = True
             self.h2.go_away(last_stream_id=self.h2.highest_inbound_stream_id)
             self.close_when_idle()
@@ -146,6 +146,7 @@ class ServerConnection(Connection):
         elif self._refusing or self.handlers_running >= self.limits.calls_max:
             call.abort(ErrorCodes.REFUSED_STREAM)
         else:
+            self.handlers_running += 1  # before its task runs: many heads arrive in one read
             self._on_call(call)
 
     def _on_trailers(self, call: H2Call, headers: Received) -> None:

@@ -132,7 +132,6 @@ class Server:
         )
 
     async def _run_call(self, connection: ServerConnection, call: H2ServerCall) -> None:
-        connection.handlers_running += 1
         try:
             await self._dispatcher.run(call)
         finally:

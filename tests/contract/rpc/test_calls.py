@@ -105,8 +105,9 @@ async def test_metadata_travels_both_ways(transport: str) -> None:
         await stream.send_message(value(b"reply"))
         await stream.send_trailing_metadata(metadata={"tail": "t"})
 
+    sent: dict[str, str | bytes] = {"name": "n", "key-bin": b"\xff\x00\xfe\x01"}
     async with connected(transport, handle) as pair:
-        async with pair.stub.Unary.open(metadata={"name": "n", "key-bin": b"\xff\x00\xfe\x01"}) as stream:
+        async with pair.stub.Unary.open(metadata=sent) as stream:
             await stream.send_message(value(b"request"))
             await stream.recv_initial_metadata()
             assert stream.initial_metadata is not None
@@ -165,11 +166,11 @@ async def test_a_closed_channel_refuses_calls(transport: str) -> None:
 @both_transports
 async def test_closing_a_channel_ends_calls_in_flight(transport: str) -> None:
     async with connected(transport) as pair:
-        with pytest.raises(Unavailable) as caught:
-            async with pair.stub.Chat.open() as stream:
-                await stream.send_message(value(b"x"))
-                assert await stream.recv_message() == value(b"x")
-                pair.channel.close()
+        async with pair.stub.Chat.open() as stream:
+            await stream.send_message(value(b"x"))
+            assert await stream.recv_message() == value(b"x")
+            pair.channel.close()
+            with pytest.raises(Unavailable) as caught:
                 await stream.recv_message()
         assert caught.value.outcome_unknown
 

@@ -36,10 +36,9 @@ async def test_a_deadline_ends_waiting_to_send(transport: str) -> None:
         await trio.sleep_forever()
 
     async with connected(transport, handle) as pair:
+        messages = [value(b"x" * 1_000_000)] * 100
         with pytest.raises(Unavailable) as caught:
-            async with pair.stub.Chat.open(timeout=0.2) as stream:
-                while True:
-                    await stream.send_message(value(b"x" * 1_000_000))
+            await pair.stub.Chat(messages, timeout=0.2)
         assert caught.value.reason is Reason.TIMED_OUT
 
 
