@@ -84,6 +84,7 @@ class FaultyObjectStore:
     async def _send(
         self, call: Callable[[], Awaitable[T]], *, writes: bool = False, is_put: bool = False
     ) -> T:
+        await trio.lowlevel.checkpoint()
         plan = self.plan
         self._refuse_if_busy(plan)
         delay_seconds = self._rand.uniform(*plan.latency_seconds)

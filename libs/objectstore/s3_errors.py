@@ -5,6 +5,7 @@ Sources: Amazon S3 API Reference, "Error responses" and "PutObject"; MinIO's `cm
 """
 
 import re
+import ssl
 
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 from botocore.exceptions import ConnectTimeoutError as BotoConnectTimeoutError
@@ -71,7 +72,10 @@ def error_of_xml(doing: str, status: int, body: bytes, *, writes: bool) -> Kafsc
 
 def error_of_transport(doing: str, error: HTTPError, *, writes: bool) -> Unavailable:
     """The error for a request that got no answer. A connection that was never made wrote nothing."""
-    never_connected = isinstance(error, NewConnectionError | ConnectTimeoutError | SSLError)
+    distrusted = isinstance(error, SSLError) and any(
+        isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args
+    )
+    never_connected = distrusted or isinstance(error, NewConnectionError | ConnectTimeoutError)
     return Unavailable(
         f"can't {doing}: no answer from the object store: {error}",
         reason=Reason.TIMED_OUT

@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 
 from libs.objectstore.body import body_size, buffers_of, gathered, size_of
 
-_pieces = st.lists(
-    st.one_of(st.binary(max_size=40), st.binary(max_size=40).map(bytearray), st.binary().map(memoryview))
-)
+_views: st.SearchStrategy[memoryview] = st.builds(memoryview, st.binary(max_size=40))
+_pieces = st.lists(st.one_of(st.binary(max_size=40), st.binary(max_size=40).map(bytearray), _views))
 
 
 @given(_pieces, st.integers(1, 64))

@@ -1,11 +1,14 @@
 """S3's answers, byte for byte from a canned server, in the platform's kinds of error."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from libs.model.errors import Invalid, KafscaleError, NotFound, Unavailable
@@ -37,7 +40,7 @@ def read_request(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def server(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+def server(*answers: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[bytes]]]:
     """Gives one answer a connection, then closes it; an empty answer is a lost reply."""
     heads: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -45,18 +48,24 @@ def server(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
         def serve() -> None:
             for reply in answers:
                 connection, _ = listener.accept()
-                with connection:
+                with (
+                    suppress(ssl.SSLError),
+                    tls.wrap_socket(connection, True) if tls else connection as connection,
+                ):
                     heads.append(read_request(connection))
                     connection.sendall(reply)
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+        scheme = "https" if tls else "http"
+        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}", heads
         thread.join()
 
 
-async def ask(endpoint: str, call: Callable[[ObjectStore], object]) -> object:
-    settings = S3Settings(bucket="b", endpoint=endpoint, access_key="k", secret_key=SecretStr("s"))
+async def ask(endpoint: str, call: Callable[[ObjectStore], object], ca_file: str | None = None) -> object:
+    settings = S3Settings(
+        bucket="b", endpoint=endpoint, access_key="k", secret_key=SecretStr("s"), ca_file=ca_file
+    )
     threads = store_threads(puts_max=1, gets_max=1)
     async with open_s3_store(settings, threads=threads, connections_max=1) as store:
         return await call(store)  # type: ignore[misc]
@@ -129,6 +138,28 @@ async def test_a_get_that_fails(reply: bytes, kind: type[KafscaleError]) -> None
         error = await failure(endpoint, lambda store: store.get("a"))
     assert type(error) is kind
     assert not getattr(error, "outcome_unknown", False)
+
+
+async def test_over_tls_the_checksum_is_left_to_it(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(tls)
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with server(answer(200), tls=tls) as (endpoint, heads):
+        await ask(endpoint, lambda store: store.put("a", BODY), str(tmp_path / "ca.pem"))
+    assert b"x-amz-checksum" not in heads[0]
+    assert b"X-Amz-Content-SHA256: UNSIGNED-PAYLOAD" in heads[0]
+
+
+async def test_a_server_that_is_not_trusted_is_sent_nothing() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with server(answer(200), tls=tls) as (endpoint, heads):
+        error = await failure(endpoint, lambda store: store.put("a", BODY))
+    assert isinstance(error, Unavailable)
+    assert "certificate" in error.message
+    assert not error.outcome_unknown
+    assert heads == []
 
 
 async def test_a_delete_that_fails_for_one_key() -> None:
