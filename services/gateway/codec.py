@@ -35,9 +35,9 @@ Chunk = bytes | bytearray | memoryview
 """Bytes to be sent one after the other."""
 
 
-def milliseconds(value: int) -> i32Timedelta:
-    """Milliseconds as kio wants them, for 32-bit durations."""
-    return i32Timedelta.parse(timedelta(milliseconds=value))
+def milliseconds_of(duration: timedelta) -> int:
+    """A request's duration in milliseconds."""
+    return round(duration.total_seconds() * 1000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from libs.chassis.config import Addresses, Port, ServiceSettings
-from libs.model.limits import MIB, PARTITIONS_PER_TOPIC_MAX, REQUEST_BYTES_MAX
+from libs.model.limits import MIB, REQUEST_BYTES_MAX
 
 
 class GatewayOptions(BaseModel):
@@ -24,9 +24,6 @@ class GatewayOptions(BaseModel):
     advertised_host: str = Field(default="", description="host told to clients; empty: the address bound")
     advertised_port: Port = Field(default=0, description="port told to clients; 0: the port bound")
     auto_create_topics: bool = Field(default=True, description="create a topic when it is first asked for")
-    default_partitions: int = Field(
-        default=1, ge=1, le=PARTITIONS_PER_TOPIC_MAX, description="partitions of a topic that says no number"
-    )
     connections_max: int = Field(default=20_000, ge=1, description="Kafka connections at a time")
     connection_idle_seconds: float = Field(
         default=600.0, gt=0, description="a connection that asks nothing for so long is closed"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from libs.clients.groups import GroupsClient
 from libs.clients.metadata import MetadataClient
 from libs.clients.view import ClusterView
 from libs.clients.watcher import ClusterWatcher
@@ -22,7 +23,6 @@ from services.gateway.routing.owners import Owners
 from services.gateway.topics import Topics
 
 if TYPE_CHECKING:
-    from libs.clients.groups import GroupsClient
     from services.gateway.handler import Versions
 
 
@@ -31,7 +31,7 @@ class Gateway:
     options: GatewayOptions
     watcher: ClusterWatcher
     metadata: MetadataClient
-    groups: "GroupsClient"
+    groups: GroupsClient
     brokers: Brokers
     topics: Topics
     owners: Owners

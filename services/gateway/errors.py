@@ -37,6 +37,7 @@ CODES: Final[Mapping[Reason, ErrorCode]] = MappingProxyType(
         Reason.DUPLICATE_SEQUENCE: ErrorCode.duplicate_sequence_number,
         Reason.UNKNOWN_PRODUCER_ID: ErrorCode.unknown_producer_id,
         Reason.UNSUPPORTED_VERSION: ErrorCode.unsupported_version,
+        Reason.NON_EMPTY_GROUP: ErrorCode.non_empty_group,
         Reason.NOBODY_CAN_TAKE_OVER: ErrorCode.invalid_request,
         Reason.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.unknown_topic_or_partition,
         Reason.UNKNOWN_TOPIC_ID: ErrorCode.unknown_topic_id,

@@ -6,11 +6,11 @@ Owns: joining the parts, start and stop. Does not own: settings' source, binding
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import trio
 
 from libs.chassis.listeners import port_of
+from libs.clients.groups import GroupsClient
 from libs.clients.metadata import MetadataClient
 from libs.clients.watcher import ClusterWatcher, Connect
 from libs.concurrency.clock import Clock
@@ -30,9 +30,6 @@ from services.gateway.routing.appends import AppendRouter
 from services.gateway.routing.fetches import FetchRouter
 from services.gateway.routing.owners import OwnerLink, Owners
 from services.gateway.topics import Topics
-
-if TYPE_CHECKING:
-    from libs.clients.groups import GroupsClient
 
 _NO_BROKER_ID = BrokerId(-1)
 _DEREGISTER_SECONDS = 1.0
@@ -136,7 +133,7 @@ async def open_gateway(
     *,
     watcher: ClusterWatcher,
     metadata: MetadataClient,
-    groups: "GroupsClient",
+    groups: GroupsClient,
     connect: Connect,
     clock: Clock,
     rand: Rand,
@@ -156,7 +153,7 @@ async def open_gateway(
             metadata=metadata,
             groups=groups,
             brokers=Brokers(view=watcher.view, mode=options.advertised_mode, zone=options.zone),
-            topics=Topics(watcher=watcher, metadata=metadata, default_partitions=options.default_partitions),
+            topics=Topics(watcher=watcher, metadata=metadata),
             owners=owners,
             appends=appends,
             fetches=FetchRouter(owners),

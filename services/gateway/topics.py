@@ -19,6 +19,7 @@ from libs.model.errors import Invalid, KafscaleError, NotFound, Reason, Unavaila
 from libs.model.ids import Partition, TopicId, TopicName, TopicPartition
 from libs.model.limits import TOPIC_NAME_LENGTH_MAX
 
+_DEFAULT_PARTITIONS: Final = -1
 _LEGAL: Final = re.compile(r"[a-zA-Z0-9._-]+")
 _CREATE_SECONDS: Final = 5.0
 _SHOWN_SECONDS: Final = 5.0
@@ -40,10 +41,9 @@ def check_topic_name(name: str) -> TopicName:
 
 
 class Topics:
-    def __init__(self, *, watcher: ClusterWatcher, metadata: MetadataClient, default_partitions: int) -> None:
+    def __init__(self, *, watcher: ClusterWatcher, metadata: MetadataClient) -> None:
         self._watcher = watcher
         self._metadata = metadata
-        self._default_partitions = default_partitions
         self._creating: dict[TopicName, trio.Event] = {}
 
     def find(self, name: str | None, topic_id: UUID | None) -> Topic:
@@ -93,9 +93,7 @@ class Topics:
         done = trio.Event()
         self._creating.update((name, done) for name in names)
         try:
-            wanted = [
-                TopicToCreate(name=name, partitions=self._default_partitions, configs={}) for name in names
-            ]
+            wanted = [TopicToCreate(name=name, partitions=_DEFAULT_PARTITIONS, configs={}) for name in names]
             try:
                 results = await self._metadata.create_topics(
                     wanted, validate_only=False, timeout_seconds=_CREATE_SECONDS

@@ -14,7 +14,7 @@ from kio.static.protocol import Entity
 
 from libs.clients.owner import Appended
 from libs.model.errors import Invalid, KafscaleError
-from services.gateway.codec import NO_THROTTLE, Schema
+from services.gateway.codec import NO_THROTTLE, Schema, milliseconds_of
 from services.gateway.context import Gateway
 from services.gateway.errors import append_code_of
 from services.gateway.handler import Handler, Request, Versions
@@ -53,7 +53,7 @@ def start(gateway: Gateway, request: Request) -> "StartedProduce":
         batches,
         connection=("connection", request.connection),
         seconds=produce_seconds(
-            body.acks, round(body.timeout.total_seconds() * 1000), gateway.options.produce_seconds_max
+            body.acks, milliseconds_of(body.timeout), gateway.options.produce_seconds_max
         ),
         on_closed=request.lease.release,
     )

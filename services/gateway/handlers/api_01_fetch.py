@@ -12,7 +12,7 @@ from kio.static.protocol import Entity
 
 from libs.clients.owner import FetchedPartition, FetchPartition
 from libs.model.errors import KafscaleError
-from services.gateway.codec import NO_THROTTLE, Schema
+from services.gateway.codec import NO_THROTTLE, Schema, milliseconds_of
 from services.gateway.context import Gateway
 from services.gateway.errors import partition_code_of
 from services.gateway.fetch import fetch_limits, fetch_within
@@ -38,7 +38,7 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
         min_bytes=body.min_bytes,
         max_bytes=body.max_bytes,
         # What is wrong already is answered at once, with what there is.
-        max_wait_ms=round(body.max_wait.total_seconds() * 1000) if len(known) == len(wanted) else 0,
+        max_wait_ms=milliseconds_of(body.max_wait) if len(known) == len(wanted) else 0,
         bytes_max=gateway.options.fetch_bytes_max,
     )
     answers, lease = await fetch_within(gateway.fetches, gateway.fetched, known, limits)

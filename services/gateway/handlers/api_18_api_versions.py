@@ -9,7 +9,7 @@ from services.gateway.handler import Handler, Request, Versions
 
 
 async def handle(gateway: Gateway, request: Request) -> Entity:
-    """An unknown version is answered with UNSUPPORTED_VERSION, in the version 0 that the connection hands in."""
+    """An unknown version is answered with UNSUPPORTED_VERSION in version 0, which the connection hands in."""
     schema = request.schema
     known = request.version in HANDLER.versions
     return schema.response(
