@@ -8,6 +8,7 @@ that the search finds what each rule prevents.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,13 @@ from libs.segments.chain import Ended, ListMarkers, PutSeals, ReadSlots, SealPla
 
 WINDOW = 2
 STATES_MAX = 400_000
+
+
+# Few plans come up in many worlds: each step of a plan is taken once.
+next_action = cache(SealPlan.next_action)
+saw = cache(SealPlan.saw)
+put = cache(SealPlan.put)
+listed = cache(SealPlan.listed)
 
 
 class World(NamedTuple):
@@ -75,7 +83,7 @@ def writer_steps(world: World, rules: Rules) -> Iterator[World]:
 
 def collector_steps(world: World) -> Iterator[World]:
     if world.collections_left:
-        ends = [action.end for plan in world.plans if isinstance(action := plan.next_action(), Ended)]
+        ends = [action.end for plan in world.plans if isinstance(action := next_action(plan), Ended)]
         own = durable(world.learned) if not world.writer_over else 0
         start = max([own, *ends])
         if start > world.start:
@@ -92,21 +100,21 @@ def sealer_steps(world: World, index: int, rules: Rules) -> Iterator[World]:
     def told(after: World, plan: SealPlan) -> World:
         return after._replace(plans=(*after.plans[:index], plan, *after.plans[index + 1 :]))
 
-    match plan.next_action():
+    match next_action(plan):
         case ReadSlots(seqs):
             for seq in seqs:
-                yield told(world, plan.saw(seq, world.slot(seq)))
+                yield told(world, saw(plan, seq, world.slot(seq)))
         case PutSeals(seqs):
             for seq in seqs:
                 if world.slot(seq) is not Slot.MISSING:
-                    yield told(world, plan.put(seq, created=False))
+                    yield told(world, put(plan, seq, created=False))
                     continue
-                yield told(world._replace(seals=world.seals | {seq}), plan.put(seq, created=True))
+                yield told(world._replace(seals=world.seals | {seq}), put(plan, seq, created=True))
                 if world.late_seals_left:  # no status: it lands later, or never
                     late = world._replace(late_seal=seq, late_seals_left=world.late_seals_left - 1)
-                    yield told(late, plan.put(seq, created=False))
+                    yield told(late, put(plan, seq, created=False))
         case ListMarkers():
-            yield told(world, plan.listed(ChainSeq(world.start if rules.list_markers else 0)))
+            yield told(world, listed(plan, ChainSeq(world.start if rules.list_markers else 0)))
         case Ended():
             pass
 
@@ -122,7 +130,7 @@ def steps(world: World, rules: Rules) -> Iterator[World]:
 
 
 def broken_promise(world: World) -> str:
-    ends = {action.end for plan in world.plans if isinstance(action := plan.next_action(), Ended)}
+    ends = {action.end for plan in world.plans if isinstance(action := next_action(plan), Ended)}
     if len(ends) > 1:
         return f"two ends: {ends}"
     if ends and world.acknowledged > min(ends):
@@ -142,7 +150,7 @@ def explore(world: World, rules: Rules) -> tuple[set[World], set[int], str]:
         broken = broken_promise(world)
         if broken:
             return known, ends, broken
-        ends |= {action.end for plan in world.plans if isinstance(action := plan.next_action(), Ended)}
+        ends |= {action.end for plan in world.plans if isinstance(action := next_action(plan), Ended)}
         following = [after for after in steps(world, rules) if after not in known]
         known.update(following)
         todo += following
