@@ -7,7 +7,8 @@ Rules:
   a topic of a large cluster moves nothing), and evening out takes the fewest moves there are;
 3 within that, a topic's partitions spread over owners first and over zones second (one topic is often most of
   the load, and one zone's end should hit a part of every topic);
-4 what is left is decided by rendezvous hashing (Thaler and Ravishankar, 1998): the same answer on every replica.
+4 what is left is decided by rendezvous hashing (Thaler and Ravishankar, 1998): the same answer on every
+  replica.
 """
 
 from collections import Counter

@@ -1,8 +1,9 @@
 """The watch cache of one replica: a ClusterState that follows the store.
 
 Owns: loading the state, following it, waking who waits for a change. Does not own: what a change means.
-Rules: 1 with the store gone the state stays as it was last heard, and is served (design section 4); 2 one watch
-of the whole prefix, so that changes come in the order of revisions; those of offsets and groups are passed over.
+Rules: 1 with the store gone the state stays as it was last heard, and is served (design section 4); 2 one
+watch of the whole prefix, so that changes come in the order of revisions; those of offsets and groups are
+passed over.
 """
 
 import structlog

@@ -1,8 +1,9 @@
 """What watchers are sent: a snapshot in parts, then the changes from a bounded ring of recent ones.
 
 Owns: the ring, and what a watcher that stands at some revision gets next. Does not own: the state.
-Rules: 1 watchers have no queues: each stands at a place in the one ring, so a slow one costs nothing and, once
-the ring has passed it by, is dropped and resumes with a snapshot; 2 the changes of one revision go together.
+Rules: 1 watchers have no queues: each stands at a place in the one ring, so a slow one costs nothing and,
+once the ring has passed it by, is dropped and resumes with a snapshot; 2 the changes of one revision go
+together.
 """
 
 from collections import deque
@@ -84,7 +85,8 @@ class Feed:
     async def follow(self, after_revision: Revision) -> AsyncGenerator[WatchEvent, None]:
         """The events for a watcher that knows everything up to `after_revision` (0: nothing), without end.
 
-        Raises Overloaded where the watcher was too slow and Unavailable where this replica stops: watch again.
+        Raises Overloaded where the watcher was too slow and Unavailable where this replica stops: watch
+        again.
         """
         self._watchers += 1
         try:

@@ -1,0 +1,239 @@
+"""The door: the Metadata service of proto/metadata_api over the parts that do the work.
+
+Owns: messages <-> values of the requests. Does not own: errors as statuses (libs/rpc).
+"""
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from libs.clients import convert
+from libs.clients.errors import to_proto
+from libs.clients.metadata import TopicToCreate
+from libs.model import cluster
+from libs.model.errors import Corrupt, Invalid, KafscaleError
+from libs.model.ids import (
+    ChainSeq,
+    LeaderEpoch,
+    Offset,
+    OwnerId,
+    Partition,
+    Revision,
+    SessionId,
+    TopicId,
+    TopicName,
+    TopicPartition,
+)
+from proto.metadata.metadata_pb2 import PartitionState
+from proto.metadata_api import metadata_api_pb2 as api
+from proto.metadata_api.metadata_api_grpc import MetadataBase
+from services.metadata.cache import Cache
+from services.metadata.drain import Drains
+from services.metadata.kv.port import LeaseId
+from services.metadata.partitions import PartitionRecord, Partitions
+from services.metadata.producer_ids import ProducerIds
+from services.metadata.registrations import Registered, Registrations
+from services.metadata.topics import Topics
+
+if TYPE_CHECKING:
+    from grpclib.server import Stream
+
+
+class MetadataHandlers(MetadataBase):
+    """One method an RPC, named by the proto."""
+
+    def __init__(
+        self,
+        *,
+        cache: Cache,
+        topics: Topics,
+        registrations: Registrations,
+        partitions: Partitions,
+        drains: Drains,
+        producer_ids: ProducerIds,
+    ) -> None:
+        self._cache = cache
+        self._topics = topics
+        self._registrations = registrations
+        self._partitions = partitions
+        self._drains = drains
+        self._producer_ids = producer_ids
+
+    async def Watch(self, stream: "Stream[api.WatchRequest, api.WatchEvent]") -> None:  # noqa: N802
+        request = await _request(stream)
+        after = await self._cache.plausible(Revision(request.after_revision))
+        async with aclosing(self._cache.feed.follow(after)) as events:
+            async for event in events:
+                await stream.send_message(event)
+
+    async def RegisterOwner(  # noqa: N802
+        self, stream: "Stream[api.RegisterOwnerRequest, api.RegisterReply]"
+    ) -> None:
+        request = await _request(stream)
+        _session(request.owner.session)
+        registered = await self._registrations.register_owner(
+            convert.owner(request.owner), in_flight_max=request.in_flight_max
+        )
+        await stream.send_message(self._registered(registered))
+
+    async def RegisterGateway(  # noqa: N802
+        self, stream: "Stream[api.RegisterGatewayRequest, api.RegisterReply]"
+    ) -> None:
+        request = await _request(stream)
+        registered = await self._registrations.register_gateway(convert.gateway(request.gateway))
+        await stream.send_message(self._registered(registered))
+
+    def _registered(self, registered: Registered) -> api.RegisterReply:
+        return api.RegisterReply(
+            lease_id=registered.lease_id,
+            lease_ms=self._lease_ms,
+            broker_id=registered.broker_id,
+            revision=registered.revision,
+        )
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._registrations.lease_seconds * 1000)
+
+    async def KeepAlive(self, stream: "Stream[api.KeepAliveRequest, api.KeepAliveReply]") -> None:  # noqa: N802
+        request = await _request(stream)
+        await self._registrations.keep_alive(LeaseId(request.lease_id))
+        await stream.send_message(api.KeepAliveReply(lease_ms=self._lease_ms))
+
+    async def Deregister(self, stream: "Stream[api.DeregisterRequest, api.DeregisterReply]") -> None:  # noqa: N802
+        request = await _request(stream)
+        await self._registrations.deregister(LeaseId(request.lease_id))
+        await stream.send_message(api.DeregisterReply())
+
+    async def GetPartition(self, stream: "Stream[api.GetPartitionRequest, api.PartitionReply]") -> None:  # noqa: N802
+        request = await _request(stream)
+        record = await self._partitions.get(_at(request.topic_id, request.partition))
+        await stream.send_message(_partition_reply(record))
+
+    async def OpenPartition(  # noqa: N802
+        self, stream: "Stream[api.OpenPartitionRequest, api.PartitionReply]"
+    ) -> None:
+        request = await _request(stream)
+        record = await self._partitions.open(
+            _at(request.topic_id, request.partition),
+            _state(request.state),
+            assignment_revision=Revision(request.assignment_revision),
+            state_revision=Revision(request.state_revision),
+        )
+        await stream.send_message(_partition_reply(record))
+
+    async def ReleasePartition(  # noqa: N802
+        self, stream: "Stream[api.ReleasePartitionRequest, api.PartitionReply]"
+    ) -> None:
+        request = await _request(stream)
+        record = await self._partitions.release(
+            _at(request.topic_id, request.partition),
+            session=_session(request.session),
+            leader_epoch=LeaderEpoch(request.leader_epoch),
+            opened=request.opened,
+            to_seq=ChainSeq(request.to_seq),
+            released_offset=Offset(request.released_offset),
+        )
+        await stream.send_message(_partition_reply(record))
+
+    async def MarkSessionSealed(  # noqa: N802
+        self, stream: "Stream[api.MarkSessionSealedRequest, api.MarkSessionSealedReply]"
+    ) -> None:
+        request = await _request(stream)
+        session = _session(request.session)
+        await self._registrations.mark_sealed(session, sealed_at=ChainSeq(request.sealed_at))
+        await stream.send_message(api.MarkSessionSealedReply())
+
+    async def DrainOwner(self, stream: "Stream[api.DrainOwnerRequest, api.DrainOwnerReply]") -> None:  # noqa: N802
+        request = await _request(stream)
+        await self._drains.drain(
+            OwnerId(request.owner),
+            _session(request.session),
+            [_at(each.topic_id, each.partition) for each in request.partitions],
+            reason=request.reason,
+        )
+        await stream.send_message(api.DrainOwnerReply())
+
+    async def CreateTopics(  # noqa: N802
+        self, stream: "Stream[api.CreateTopicsRequest, api.CreateTopicsReply]"
+    ) -> None:
+        request = await _request(stream)
+        wanted = [
+            TopicToCreate(name=TopicName(each.name), partitions=each.partitions, configs=dict(each.configs))
+            for each in request.topics
+        ]
+        answers = await self._topics.create(
+            wanted, validate_only=request.validate_only, timeout_seconds=request.timeout_ms / 1000
+        )
+        created = [
+            api.CreatedTopic(error=to_proto(answer))
+            if isinstance(answer, KafscaleError)
+            else api.CreatedTopic(topic=convert.topic_message(answer))
+            for answer in answers
+        ]
+        await stream.send_message(api.CreateTopicsReply(topics=created))
+
+    async def DeleteTopics(  # noqa: N802
+        self, stream: "Stream[api.DeleteTopicsRequest, api.DeleteTopicsReply]"
+    ) -> None:
+        request = await _request(stream)
+        answers = await self._topics.delete(
+            [
+                TopicId(_id(each.topic_id)) if each.topic_id else TopicName(each.name)
+                for each in request.topics
+            ]
+        )
+        deleted = [
+            api.DeletedTopicReply(error=to_proto(answer))
+            if isinstance(answer, KafscaleError)
+            else api.DeletedTopicReply(name=answer.name, topic_id=answer.topic_id.bytes)
+            for answer in answers
+        ]
+        await stream.send_message(api.DeleteTopicsReply(topics=deleted))
+
+    async def AllocateProducerIds(  # noqa: N802
+        self, stream: "Stream[api.AllocateProducerIdsRequest, api.AllocateProducerIdsReply]"
+    ) -> None:
+        request = await _request(stream)
+        block = await self._producer_ids.allocate(request.count)
+        await stream.send_message(api.AllocateProducerIdsReply(first=block.start, count=len(block)))
+
+
+_T = TypeVar("_T")
+
+
+async def _request(stream: "Stream[_T, Any]") -> _T:
+    request = await stream.recv_message()
+    assert request is not None, "libs/rpc raises where a unary request has no message"
+    return request
+
+
+def _id(raw: bytes) -> UUID:
+    if len(raw) != 16:
+        raise Invalid(f"an id of {len(raw)} bytes; ids have 16")
+    return UUID(bytes=raw)
+
+
+def _session(raw: bytes) -> SessionId:
+    return SessionId(_id(raw))
+
+
+def _at(topic_id: bytes, partition: int) -> TopicPartition:
+    return TopicPartition(TopicId(_id(topic_id)), Partition(partition))
+
+
+def _state(message: PartitionState) -> cluster.PartitionState:
+    try:
+        return convert.partition_state(message)
+    except Corrupt as error:
+        raise Invalid(error.message) from error
+
+
+def _partition_reply(record: PartitionRecord) -> api.PartitionReply:
+    state = None if record.state is None else convert.partition_state_message(record.state.value)
+    return api.PartitionReply(
+        assignment=convert.assignment_message(record.assignment.value),
+        assignment_revision=record.assignment.revision,
+        state=state,
+        state_revision=record.state_revision,
+    )
