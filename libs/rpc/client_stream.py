@@ -207,7 +207,7 @@ class ClientStream(grpclib.client.Stream[S, R]):
 
     def _expire(self) -> KafscaleError:
         late = Unavailable(
-            f"the deadline of {self._path} passed", reason=Reason.TIMED_OUT, outcome_unknown=self._started
+            f"the deadline of {self._path} passed", reason=Reason.TIMED_OUT, outcome_unknown=self._opened
         )
         self._call.cancel(local(late, Status.DEADLINE_EXCEEDED))
         return late

@@ -88,8 +88,10 @@ class H2Call:
         self.wake()
 
     def wake(self) -> None:
-        self._receivers.unpark_all()
-        self._senders.unpark_all()
+        if self._receivers:
+            self._receivers.unpark_all()
+        if self._senders:
+            self._senders.unpark_all()
 
     # What the application does.
 
@@ -159,14 +161,15 @@ class H2Call:
                 part = view[:size_bytes]
             parts.append(part)
             size_bytes -= len(part)
-        if self.out_bytes < self.limits.send_buffer_bytes:
+        if self._senders and self.out_bytes < self.limits.send_buffer_bytes:
             self._senders.unpark_all()
         return parts
 
     def on_local_end(self) -> None:
         """Everything was given to the connection."""
         self.local_ended = True
-        self._senders.unpark_all()
+        if self._senders:
+            self._senders.unpark_all()
 
     def _admit_partial(self) -> None:
         if not self.inbox:

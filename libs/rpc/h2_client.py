@@ -22,6 +22,7 @@ from libs.rpc.limits import RpcLimits
 from libs.rpc.status import OK, CallStatus, local
 
 _CONNECTIONS_TRIED_MAX = 3
+_STREAM_ID_MAX = 2**31 - 3
 
 
 class H2ClientCall:
@@ -154,7 +155,8 @@ class ClientConnection(Connection):
     @property
     def usable(self) -> bool:
         """Whether new calls may be opened."""
-        return self.lost_because is None and not self.going_away
+        ids_left = self.h2.highest_outbound_stream_id < _STREAM_ID_MAX
+        return self.lost_because is None and not self.going_away and ids_left
 
     async def wait_ready(self) -> None:
         """Returns when the server's settings are known.

@@ -75,7 +75,7 @@ def request_headers(request: CallRequest, *, scheme: str, authority: str) -> Raw
 
 def response_headers(metadata: Metadata) -> RawHeaders:
     """The head of a response that goes on."""
-    return [*_RESPONSE, _ACCEPT, *_custom(metadata)]
+    return [*_RESPONSE, *_custom(metadata)] if metadata else _RESPONSE
 
 
 def trailers(status: CallStatus, metadata: Metadata, *, only: bool) -> RawHeaders:
@@ -130,7 +130,7 @@ def parse_request(headers: Received) -> IncomingRequest:
     pairs = _decode(headers)
     fields = dict(pairs)
     try:
-        timeout = decode_timeout(fields["grpc-timeout"]) if "grpc-timeout" in fields else None
+        timeout = _decode_timeout(fields["grpc-timeout"]) if "grpc-timeout" in fields else None
         metadata = decode_metadata(pairs)
     except (ValueError, OverflowError) as error:
         raise Invalid(f"a request header can't be read: {error}") from error
@@ -197,6 +197,12 @@ def parse_trailers(headers: Received) -> tuple[CallStatus, Metadata] | None:
         details=_decode_details(fields.get(_DETAILS, "")),
     )
     return status, _metadata_or_empty(pairs)
+
+
+def _decode_timeout(text: str) -> float:
+    if len(text) > _TIMEOUT_DIGITS_MAX + 1:
+        raise ValueError(f"a timeout of {len(text)} characters")
+    return decode_timeout(text)
 
 
 def _is_grpc(content_type: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Bytes that no peer should send: the server closes that connection and serves the next."""
 
 import struct
+from contextlib import suppress
 from random import Random
 
 import h2.config
@@ -10,7 +11,7 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from libs.model.errors import Invalid
+from libs.model.errors import Invalid, KafscaleError
 from libs.rpc import RpcLimits, Server, open_channel
 from libs.rpc.framing import MessageReader
 from tests.contract.rpc.echo import Echo, EchoStub, value
@@ -102,6 +103,45 @@ async def test_random_frames() -> None:
             frames.append(struct.pack(">HBBBL", size >> 8, size & 255, kind, flags, stream_id) + body)
         await _feed(server, b"".join(frames), random)
     await _still_serves(server)
+
+
+async def test_a_channel_survives_any_server() -> None:
+    random = Random(10)
+    for _ in range(200):
+        good = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        good.initiate_connection()
+        data = bytearray(good.data_to_send())
+        ours, theirs = trio.testing.memory_stream_pair()
+
+        async def connect(host: str, port: int, stream: trio.abc.Stream = ours) -> trio.abc.Stream:
+            return stream
+
+        for _ in range(random.randint(1, 10)):
+            body = random.choice(
+                [b"\x88", b"\x8d", b"\x00\x0bgrpc-status\x01x", framed(b"x"), random.randbytes(9)]
+            )
+            kind, flags = random.choice([0, 0, 1, 1, 1, 3, 7, 8]), random.choice([0, 1, 4, 5])
+            data += struct.pack(">HBBBL", 0, len(body), kind, flags, random.choice([0, 1, 1, 1, 3])) + body
+        async with (
+            open_channel("fuzz:1", limits=LIMITS, connector=connect) as channel,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(_answer, theirs, bytes(data))
+            with trio.fail_after(10), suppress(KafscaleError):
+                await EchoStub(channel).Unary(value(b"x"))
+            nursery.cancel_scope.cancel()
+
+
+async def _answer(
+    stream: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream], data: bytes
+) -> None:
+    try:
+        for position in range(0, len(data), 50):
+            await stream.send_all(data[position : position + 50])
+            await trio.testing.wait_all_tasks_blocked()
+        await stream.send_eof()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return  # the channel had heard enough
 
 
 async def test_random_bytes() -> None:
