@@ -72,7 +72,7 @@ class Service(Protocol):
         ...
 
     async def serve(self) -> None:
-        """Serves the service's own listeners until cancelled; begins once the process is ready."""
+        """Serves the service's own listeners until cancelled; what it waits for first is its own affair."""
         ...
 
     async def drain(self, deadline_seconds: float) -> None:
@@ -174,6 +174,7 @@ class _Process(Generic[S]):
             if rpc is not None:
                 await nursery.start(internal.serve, rpc)
             log.info("listening", admin_port=host.admin_port, rpc_port=host.rpc_port, **service.ports())
+            nursery.start_soon(service.serve)
             nursery.start_soon(self._become_ready, service, health)
             await self._stopping.wait()
             health.set_serving(False)
@@ -184,7 +185,6 @@ class _Process(Generic[S]):
         await self._readiness.latch_after(dict(service.ready_conditions()))
         health.set_serving(True)
         log.info("process_ready")
-        await service.serve()
 
     async def _drain(self, service: Service, internal: Server, control: Server) -> None:
         seconds = self._settings.drain_seconds

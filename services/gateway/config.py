@@ -15,7 +15,6 @@ class GatewayOptions(BaseModel):
     """What a gateway can be told, alone or inside the standalone process."""
 
     kafka_port: Port = Field(default=9092, description="port that Kafka clients connect to")
-    gateway_id: str = Field(default="gateway-0", description="stable name of this gateway (its pod's name)")
     zone: str = Field(default="", description="availability zone, told to clients as the rack")
     advertised_mode: Literal["instance", "service"] = Field(
         default="instance",

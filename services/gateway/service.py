@@ -56,7 +56,16 @@ class GatewayStatistics:
 class GatewayService:
     """Made by `open_gateway`."""
 
-    def __init__(self, *, gateway: Gateway, budget: ByteBudget, listener: KafkaListener, rand: Rand) -> None:
+    def __init__(
+        self,
+        *,
+        gateway_id: GatewayId,
+        gateway: Gateway,
+        budget: ByteBudget,
+        listener: KafkaListener,
+        rand: Rand,
+    ) -> None:
+        self._gateway_id = gateway_id
         self._gateway = gateway
         self._budget = budget
         self._listener = listener
@@ -80,7 +89,7 @@ class GatewayService:
         registration = GatewayRegistration(
             metadata=self._gateway.metadata,
             gateway=GatewayRecord(
-                gateway_id=GatewayId(options.gateway_id),
+                gateway_id=self._gateway_id,
                 broker_id=_NO_BROKER_ID,
                 host=host,
                 port=options.advertised_port or port_of(listeners),
@@ -128,9 +137,10 @@ class GatewayService:
 
 
 @asynccontextmanager
-async def open_gateway(
+async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside, by name
     options: GatewayOptions,
     *,
+    gateway_id: GatewayId,
     watcher: ClusterWatcher,
     metadata: MetadataClient,
     groups: GroupsClient,
@@ -167,5 +177,7 @@ async def open_gateway(
         listener = KafkaListener(gateway=gateway, handlers=HANDLERS, budget=budget)
         nursery.start_soon(appends.run)
         nursery.start_soon(owners.prune)
-        yield GatewayService(gateway=gateway, budget=budget, listener=listener, rand=rand)
+        yield GatewayService(
+            gateway_id=gateway_id, gateway=gateway, budget=budget, listener=listener, rand=rand
+        )
         nursery.cancel_scope.cancel()

@@ -24,6 +24,7 @@ from libs.concurrency.rand import SeededRand
 from libs.model.cluster import Assignment, AssignmentState, Gateway, Owner, Topic
 from libs.model.errors import Invalid, KafscaleError, Moved, NotFound, Reason, Unavailable
 from libs.model.ids import (
+    GatewayId,
     LeaderEpoch,
     OwnerId,
     Partition,
@@ -483,6 +484,7 @@ async def open_served(*, owners: int = 1, groups: Any = None, **options: Any) ->
         settings = GatewayOptions(kafka_port=0, **options)
         async with open_gateway(
             settings,
+            gateway_id=GatewayId("gateway-0"),
             watcher=cluster.watcher,
             metadata=cluster.client,
             groups=cluster.groups,
