@@ -1,4 +1,4 @@
-"""What tests of groups share: a state machine that is driven by hand, and whole coordinators on a memory store."""
+"""A state machine that is driven by hand, and requests to feed it with."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID

@@ -341,7 +341,7 @@ def test_the_leader_that_rejoins_asks_for_a_rebalance_a_follower_only_for_its_re
     asking = group.join(member_id=follower)
     assert group.joined(asking).generation == 1
     assert group.joined(asking).members == ()
-    assert group.state.phase is GroupPhase.STABLE
+    group.heartbeat(follower, 1)
     group.join(member_id=leader)
     assert group.state.phase is GroupPhase.PREPARING_REBALANCE
 

@@ -9,7 +9,6 @@ from tests.unit.services.metadata.groups.support import RANGE, HandDriven
 
 ROUND_ROBIN = GroupProtocol(name="roundrobin", metadata=b"rr")
 BOTH = (*RANGE, ROUND_ROBIN)
-SWAPPED = (ROUND_ROBIN, *RANGE)
 
 
 def static_group(protocols: tuple[GroupProtocol, ...] = RANGE) -> tuple[HandDriven, MemberId, MemberId]:
@@ -91,7 +90,7 @@ def test_a_restart_with_other_metadata_but_the_same_choice_does_not() -> None:
 
 def test_a_restart_while_others_wait_fences_the_old_self() -> None:
     group, one, two = static_group()
-    parked = group.join(member_id=two, group_instance_id="two", protocols=SWAPPED[1:] + (ROUND_ROBIN,))
+    parked = group.join(member_id=two, group_instance_id="two", protocols=(*RANGE, ROUND_ROBIN))
     again = group.join(group_instance_id="two")
     assert group.refused(parked) == "FENCED_INSTANCE_ID"
     group.join(member_id=one, group_instance_id="one")
