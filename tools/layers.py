@@ -31,66 +31,88 @@ PURE = MODEL | PLAIN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """A library and the only files that may import it; `instead` tells everyone else what to do."""
+    """Modules, the only files that may import them, those files in words, and what all others do instead."""
 
     modules: tuple[str, ...]
     files: tuple[str, ...]
+    place: str
     instead: str
 
 
-_RPC_RIMS = ("services/*/rpc.py", "services/*/rpc_*.py", "services/*/rpc/*.py")
+# Where messages become values of libs/model: clients, each service's rpc files, and the control API that every
+# process serves.
+RIMS = (
+    *("libs/clients/*", "libs/chassis/broker_control.py"),
+    *("services/*/rpc.py", "services/*/rpc_*.py", "services/*/rpc/*.py"),
+)
+RIMS_PLACE = "libs/clients, a service's rpc files and libs/chassis/broker_control.py"
 
+# The first door that has a module decides.
 DOORS: tuple[Door, ...] = (
     Door(
         modules=("boto3", "botocore"),
         files=("libs/objectstore/s3.py", "libs/objectstore/s3_*.py"),
+        place="libs/objectstore/s3.py",
         instead="use the port in libs/objectstore",
     ),
     Door(
         modules=("h2", "hpack", "hyperframe"),
         files=("libs/rpc/*",),
+        place="libs/rpc",
         instead="use libs/rpc",
     ),
     Door(
         modules=("grpclib",),
-        files=("libs/rpc/*", "libs/clients/*", *_RPC_RIMS),
-        instead="use a client of libs/clients, or answer in the service's rpc.py",
+        files=("libs/rpc/*", *RIMS),
+        place=f"libs/rpc, {RIMS_PLACE}",
+        instead="take the type from libs/rpc, or answer in the service's rpc.py",
     ),
     Door(
         modules=("opentelemetry", "prometheus_client"),
         files=("libs/telemetry/*",),
+        place="libs/telemetry",
         instead="use libs/telemetry",
     ),
     Door(
         modules=("kio",),
         files=("services/gateway/*",),
+        place="services/gateway",
         instead="speak libs/model outside the gateway",
     ),
     Door(
+        modules=("proto.metadata",),
+        files=("services/metadata/*", *RIMS),
+        place=f"services/metadata (its stored values), {RIMS_PLACE}",
+        instead="take and return libs/model types",
+    ),
+    Door(
+        modules=("proto.etcd",),
+        files=("services/metadata/kv/etcd*.py",),
+        place="services/metadata/kv/etcd.py",
+        instead="use the port in services/metadata/kv",
+    ),
+    Door(
         modules=("proto",),
-        files=(
-            *("libs/clients/*", *_RPC_RIMS),
-            *(
-                "services/metadata/stored*.py",
-                "services/metadata/*/stored*.py",
-                "services/metadata/kv/etcd*.py",
-            ),
-        ),
-        instead="take and return libs/model types; translate in libs/clients or the service's rpc.py",
+        files=RIMS,
+        place=RIMS_PLACE,
+        instead="take and return libs/model types, translate there",
     ),
     Door(
         modules=("sqlite3",),
         files=("services/metadata/kv/sqlite*.py",),
+        place="services/metadata/kv/sqlite.py",
         instead="use the port in services/metadata/kv",
     ),
     Door(
         modules=("kubernetes", "httpx"),
         files=("services/operator/cluster.py",),
+        place="services/operator/cluster.py",
         instead="use services/operator/cluster.py",
     ),
     Door(
         modules=("asyncio", "anyio"),
         files=(),
+        place="no file",
         instead="use trio",
     ),
 )

@@ -1,6 +1,6 @@
-"""How each real part that tests and benchmarks use is built or fetched.
+"""How each real part that checks, tests and benchmarks use is built or fetched.
 
-Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Apache Kafka and kcat.
+Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Apache Kafka, kcat and Pants.
 Does not own: where the results are kept, locks and progress (toolchain.py).
 Rules: 1 every version is pinned here or in `tools/parts/`; 2 a recipe writes only below the folder it is
 given; 3 package sources are whatever the machine configures for go, mvn and apt-get: no host is named.
@@ -22,6 +22,7 @@ MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 GRPCURL_VERSION = "v1.9.4"
 ETCD_VERSION = "3.6.16"
 KAFKA_VERSION = "4.3.1"
+PANTS_VERSION = "2.17.1"
 
 GO_VERSION_MIN = (1, 26)
 JAVA_VERSION_MIN = 17
@@ -44,6 +45,7 @@ class Recipe:
 
     `build(run, folder)` fills `folder`; `needs` and `needs_to_run` raise ToolchainError for what is missing
     on the machine to make it and to run it; `inputs` are the files whose change makes a new build necessary.
+    An `optional` part is made only when it is asked for by name.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Recipe:
     needs: Callable[[], None]
     build: Callable[[Run, Path], None]
     needs_to_run: Callable[[], None] = lambda: None
+    optional: bool = False
     inputs: tuple[Path, ...] = ()
 
 
@@ -94,6 +97,21 @@ def need_kcat() -> None:
     """Raises ToolchainError unless kcat is on PATH or Debian's tools can fetch it."""
     if shutil.which("kcat") is None and not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ToolchainError("kcat is missing: install kcat and put it on PATH (no apt-get here to fetch it)")
+
+
+def python39() -> str:
+    """A Python 3.9 that runs, on PATH or among pyenv's; ToolchainError without one."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    installed = (str(path) for path in sorted(pyenv.glob("versions/3.9*/bin/python3.9"), reverse=True))
+    for candidate in ("python3.9", *installed):
+        if _version_of((candidate, "-c", "import sys, pip; print(sys.version)"), r"^(3)\.(9)\."):
+            return candidate
+    raise ToolchainError("python3.9 is missing, which Pants 2.17 needs: install it and put it on PATH")
+
+
+def need_python39() -> None:
+    """Raises ToolchainError unless a Python 3.9 runs."""
+    python39()
 
 
 def _go_install(package: str, run: Run, folder: Path) -> None:
@@ -153,6 +171,12 @@ def _build_kcat(run: Run, folder: Path) -> None:
     program.chmod(program.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
 
 
+def _build_pants(run: Run, folder: Path) -> None:
+    """A plain folder of packages: unlike a virtual environment it may be moved into place."""
+    pip = ("-m", "pip", "install", "--disable-pip-version-check", "--target", "packages")
+    run(python39(), *pip, f"pantsbuild.pants=={PANTS_VERSION}", cwd=folder)
+
+
 def _private_apt(folder: Path) -> tuple[str, ...]:
     """apt-get with lists and caches of its own, so that it neither needs nor changes the machine's."""
     for part in ("lists/partial", "archives/partial"):
@@ -210,5 +234,15 @@ RECIPES: tuple[Recipe, ...] = (
         programs=("kcat",),
         needs=need_kcat,
         build=_build_kcat,
+    ),
+    Recipe(
+        name="pants",
+        version=PANTS_VERSION,
+        about="the build system that holds the BUILD files' rules",
+        programs=(),
+        needs=need_python39,
+        needs_to_run=need_python39,
+        build=_build_pants,
+        optional=True,
     ),
 )

@@ -186,12 +186,10 @@ def _reason(own: str, other: str) -> str:
 
 def _check_doors(path: PurePosixPath, imports: Iterable[Import]) -> Iterator[Finding]:
     for one in imports:
-        for door in DOORS:
-            inside = one.target.split(".")[0] in door.modules
-            if inside and not any(fnmatchcase(str(path), pattern) for pattern in door.files):
-                place = " and ".join(door.files) or "nowhere"
-                message = f"{one.target} may be imported in {place} only: {door.instead}"
-                yield Finding(path=str(path), line=one.line, rule="door", message=message)
+        door = next((door for door in DOORS if any(_within(one.target, name) for name in door.modules)), None)
+        if door and not any(fnmatchcase(str(path), pattern) for pattern in door.files):
+            message = f"{one.target} is imported in {door.place} only: {door.instead}"
+            yield Finding(path=str(path), line=one.line, rule="door", message=message)
 
 
 def _check_handed_in(path: PurePosixPath, tree: ast.Module, imports: Sequence[Import]) -> Iterator[Finding]:
@@ -205,11 +203,15 @@ def _check_handed_in(path: PurePosixPath, tree: ast.Module, imports: Sequence[Im
             seen.add((node.lineno, dotted))
     told: set[tuple[int, str]] = set()
     for line, dotted in sorted(seen):
-        banned = next((name for name in HANDED_IN if dotted == name or dotted.startswith(f"{name}.")), None)
+        banned = next((name for name in HANDED_IN if _within(dotted, name)), None)
         if banned and (line, banned) not in told:
             told.add((line, banned))
             message = f"{banned} is handed in: {HANDED_IN[banned]}"
             yield Finding(path=str(path), line=line, rule="handed-in", message=message)
+
+
+def _within(dotted: str, module: str) -> bool:
+    return dotted == module or dotted.startswith(f"{module}.")
 
 
 def _dotted(node: ast.expr, names: dict[str, str]) -> str | None:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.recipes import RECIPES, Recipe, ToolchainError
+from tools.recipes import RECIPES, Recipe, ToolchainError, python39
 
 PROGRESS_EVERY_S = 20.0
 LOG_LINES_SHOWN = 15
@@ -54,6 +54,19 @@ def kafka_command(main_class: str, *args: str, jvm: Sequence[str] = ("-Xmx256m",
     log_config = prepare(_recipe("kafka")) / "log4j2.properties"
     logging = f"-Dlog4j2.configurationFile={log_config}"
     return ["java", *jvm, logging, "-cp", kafka_classpath(), main_class, *args]
+
+
+def pants_command(*args: str) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment on top that run Pants; ToolchainError without a Python 3.9."""
+    packages = prepare(_recipe("pants")) / "packages"
+    start = "from pants.bin.pants_loader import main; main()"
+    environment = {
+        "PYTHONPATH": str(packages),
+        "PANTS_LOCAL_STORE_DIR": str(cache_dir() / "pants" / "store"),
+        "PANTS_NAMED_CACHES_DIR": str(cache_dir() / "pants" / "named"),
+        "PANTS_CONCURRENT": "true",
+    }
+    return [python39(), "-c", start, *args], environment
 
 
 def prepare(recipe: Recipe) -> Path:
@@ -166,10 +179,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tools.toolchain", description=(__doc__ or "").splitlines()[0]
     )
     names = [recipe.name for recipe in RECIPES]
-    parser.add_argument("part", nargs="*", help=f"what to prepare, all by default: {', '.join(names)}")
+    parser.add_argument(
+        "part", nargs="*", help=f"what to prepare, all that tests need by default: {', '.join(names)}"
+    )
     parser.add_argument("--check", action="store_true", help="only name what this machine lacks for them")
     parsed = parser.parse_args(arguments)
-    chosen = parsed.part or names
+    chosen = parsed.part or [recipe.name for recipe in RECIPES if not recipe.optional]
     if unknown := sorted(set(chosen) - set(names)):
         parser.error(f"unknown part {', '.join(unknown)}; there are {', '.join(names)}")
     lacking = list(dict.fromkeys(filter(None, (_lacking(_recipe(name)) for name in chosen))))

@@ -7,7 +7,7 @@ import pytest
 from tests.support.servers import open_etcd, open_minio, restart
 from tools import servers
 from tools.servers import Etcd, Minio, ServerError, free_ports
-from tools.toolchain import tool_path
+from tools.toolchain import kafka_command, tool_path
 
 
 def etcdctl(etcd: Etcd, *args: str) -> str:
@@ -53,3 +53,17 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) ->
         servers.minio_server(),
     ):
         pass
+
+
+def test_kafka_serves_its_own_tools_and_kcat() -> None:
+    with servers.kafka_broker(partitions_default=3) as broker:
+        create = ("--create", "--topic", "t", "--bootstrap-server", broker.address)
+        command = kafka_command("org.apache.kafka.tools.TopicCommand", *create)
+        created = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        assert created.stdout.strip() == "Created topic t."
+        kcat = (str(tool_path("kcat")), "-b", broker.address, "-t", "t")
+        subprocess.run((*kcat, "-P"), input=b"hello\n", check=True, timeout=60)
+        read = subprocess.run((*kcat, "-C", "-e", "-q"), capture_output=True, check=True, timeout=60)
+        assert read.stdout == b"hello\n"
+        metadata = subprocess.run((*kcat, "-L"), capture_output=True, text=True, check=True, timeout=60)
+        assert 'topic "t" with 3 partitions' in metadata.stdout
