@@ -1,0 +1,108 @@
+"""The partition owner's settings (design section 9).
+
+Owns: names, defaults and checks. Does not own: reading them (libs/chassis), the object store's (main).
+"""
+
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from libs.chassis.config import Addresses, Port, ServiceSettings
+from libs.model.limits import (
+    CHAIN_IN_FLIGHT_MAX,
+    CHAIN_OBJECT_BYTES_MAX,
+    CHAIN_OBJECT_BYTES_TARGET,
+    FLUSH_AGE_MS_MAX,
+    KIB,
+    MIB,
+    UNFLUSHED_BYTES_MAX,
+)
+
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+class OwnerOptions(BaseModel):
+    """What a partition owner can be told, alone or inside the standalone process."""
+
+    owner_id: str = Field(
+        default="owner-0",
+        min_length=1,
+        max_length=249,
+        description="stable name of this owner (its pod's name)",
+    )
+    flush_linger_ms: float = Field(
+        default=1.0, ge=0, le=50, description="how long the first append waits for others to share its PUT"
+    )
+    flush_age_ms_max: int = Field(
+        default=FLUSH_AGE_MS_MAX, ge=1, description="an append waits no longer while a PUT may be begun"
+    )
+    flush_puts_per_second: float = Field(
+        default=50.0,
+        ge=0,
+        description="PUTs that may be begun while others are in flight; what PUTs may cost",
+    )
+    flush_puts_burst: float = Field(default=100.0, ge=1, description="PUTs saved up while fewer were needed")
+    flush_in_flight_max: int = Field(
+        default=CHAIN_IN_FLIGHT_MAX, ge=1, le=CHAIN_IN_FLIGHT_MAX, description="chain objects in flight"
+    )
+    object_bytes_target: int = Field(
+        default=CHAIN_OBJECT_BYTES_TARGET,
+        ge=64 * KIB,
+        le=CHAIN_OBJECT_BYTES_MAX // 4,
+        description="size at which a chain object is written at once",
+    )
+    unflushed_bytes_max: int = Field(
+        default=UNFLUSHED_BYTES_MAX,
+        ge=MIB,
+        description="bytes taken and not durable, before nothing more is read",
+    )
+    put_stalled_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="a PUT in flight for so long lets the lease go, so that others take over",
+    )
+    tail_cache_bytes_max: int = Field(default=256 * MIB, ge=MIB, description="newest chain objects in memory")
+    cold_cache_bytes_max: int = Field(
+        default=128 * MIB, ge=MIB, description="blocks of older objects in memory"
+    )
+    cold_block_bytes: int = Field(
+        default=MIB, ge=64 * KIB, le=16 * MIB, description="size of one GET of an older object"
+    )
+    cold_gets_max: int = Field(default=16, ge=1, description="parallel GETs of consumers that catch up")
+    tail_gets_max: int = Field(default=16, ge=1, description="parallel GETs of consumers near the end")
+    read_ahead_bytes: int = Field(
+        default=4 * MIB, ge=0, description="what is read ahead for a partition whose consumer catches up"
+    )
+    fetch_reply_bytes_max: int = Field(
+        default=256 * MIB, ge=MIB, description="record bytes of fetch replies on their way, together"
+    )
+    footer_cache_bytes_max: int = Field(
+        default=64 * MIB, ge=MIB, description="indexes and footers kept while partitions are opened"
+    )
+    opening_gets_max: int = Field(default=32, ge=1, description="parallel GETs while partitions are opened")
+    openings_max: int = Field(default=64, ge=1, description="partitions opened at a time")
+    releases_max: int = Field(default=64, ge=1, description="partitions handed over at a time")
+    producer_expiration_ms: int = Field(
+        default=_DAY_MS, ge=1000, description="an idempotent producer that is silent for so long is forgotten"
+    )
+    producers_per_partition_max: int = Field(
+        default=100_000, ge=1, description="idempotent producers that a partition remembers"
+    )
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if self.unflushed_bytes_max < self.object_bytes_target:
+            raise ValueError("KAFSCALE_UNFLUSHED_BYTES_MAX must not be below KAFSCALE_OBJECT_BYTES_TARGET")
+        return self
+
+
+class OwnerSettings(OwnerOptions, ServiceSettings):
+    """Appends to and reads from the object store, for the partitions that it is assigned."""
+
+    service: ClassVar[str] = "partition-owner"
+
+    rpc_port: Port = Field(default=9094, description="internal RPC between the services")
+    metadata_addresses: Addresses = Field(description="host:port of the metadata replicas, by commas")
+    advertised_rpc_address: str = Field(
+        default="", description="host:port at which gateways reach it; empty: as bound"
+    )

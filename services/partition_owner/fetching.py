@@ -1,0 +1,263 @@
+"""Answers a fetch: waits for enough bytes in any of its partitions, then reads them.
+
+Owns: the wait set, min and max bytes, order of partitions. Does not own: which offsets are valid (access.py), bytes.
+Rules: 1 one wait set a request, woken by `durable`: nobody polls; 2 an error in one partition ends the wait, the
+others are answered with what they have; 3 memory for replies is bounded; whoever finds it full waits.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from libs.model.errors import KafscaleError
+from libs.model.ids import TopicPartition
+from libs.telemetry.spans import span
+from services.partition_owner.access import FENCE_SECONDS_MAX, fence, find_readable, out_of_range
+from services.partition_owner.byte_budget import ByteBudget
+from services.partition_owner.log import LogRange
+from services.partition_owner.metrics import Recorder
+from services.partition_owner.partition import Partition
+from services.partition_owner.read_plan import cut, ranges_to_read
+from services.partition_owner.reader import Reader
+from services.partition_owner.registry import Registry, moved
+from services.partition_owner.wake import Wake
+
+NO_OFFSET = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchPart:
+    tp: TopicPartition
+    current_leader_epoch: int
+    fetch_offset: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    parts: Sequence[FetchPart]
+    min_bytes: int
+    max_bytes: int
+    max_wait_seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class FetchedPart:
+    """One answer; `records` are views of whole batches in a row."""
+
+    error: KafscaleError | None = None
+    high_watermark: int = NO_OFFSET
+    log_start_offset: int = NO_OFFSET
+    leader_epoch: int = -1
+    records: list[memoryview] = field(default_factory=list)
+
+
+class FetchWait:
+    """One parked fetch, for who may cut its wait short."""
+
+    __slots__ = ("cancelled", "wake")
+
+    def __init__(self) -> None:
+        self.wake = Wake()
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Answer at once with what there is."""
+        self.cancelled = True
+        self.wake.set()
+
+
+_Found = Partition | KafscaleError
+
+
+class Fetcher:
+    """Serves fetches of any number of streams."""
+
+    def __init__(
+        self, *, registry: Registry, reader: Reader, reply_budget: ByteBudget, recorder: Recorder
+    ) -> None:
+        self._registry = registry
+        self._reader = reader
+        self._budget = reply_budget
+        self._recorder = recorder
+
+    async def fetch(
+        self,
+        request: Fetch,
+        wait: FetchWait,
+        *,
+        report: Callable[[int], Awaitable[None]] | None,
+        reply: Callable[[list[FetchedPart]], Awaitable[None]],
+    ) -> None:
+        """Waits, reads, and hands the answer to `reply`, one part for each of the request's, in its order.
+
+        `report` hears the bytes that could be read now, whenever they grow while the request is parked.
+        """
+        began_at = trio.current_time()
+        found = await self._find_all(request)
+        await self._wait_enough(request, found, wait, began_at + request.max_wait_seconds, report)
+        available_bytes = _available(request, found)
+        reserved_bytes = min(request.max_bytes, available_bytes)
+        await self._budget.take(reserved_bytes)
+        try:
+            with span("owner.read"):
+                answers = await self._read_all(request, found)
+            await reply(answers)
+        finally:
+            self._budget.give_back(reserved_bytes)
+        size_bytes = sum(piece.nbytes for answer in answers for piece in answer.records)
+        self._recorder.fetch_answered(size_bytes, trio.current_time() - began_at)
+
+    async def _find_all(self, request: Fetch) -> list[_Found]:
+        found = [self._find(part) for part in request.parts]
+        seconds_max = max(request.max_wait_seconds, FENCE_SECONDS_MAX)
+        for index, part in enumerate(request.parts):
+            partition = found[index]
+            if isinstance(partition, Partition) and part.fetch_offset > partition.log.durable:
+                try:
+                    await fence(self._registry, part.tp, seconds_max=seconds_max)
+                except KafscaleError as error:
+                    found[index] = error
+                else:
+                    found[index] = self._find(part)
+                    if part.fetch_offset > partition.log.durable:
+                        found[index] = out_of_range(partition, part.fetch_offset)
+        return found
+
+    def _find(self, part: FetchPart) -> _Found:
+        try:
+            partition = find_readable(self._registry, part.tp, part.current_leader_epoch)
+        except KafscaleError as error:
+            return error
+        if part.fetch_offset < partition.log.log_start:
+            return out_of_range(partition, part.fetch_offset)
+        return partition
+
+    async def _wait_enough(
+        self,
+        request: Fetch,
+        found: list[_Found],
+        wait: FetchWait,
+        deadline: float,
+        report: Callable[[int], Awaitable[None]] | None,
+    ) -> None:
+        partitions = [each for each in found if isinstance(each, Partition)]
+        if len(partitions) < len(found):
+            return
+        for partition in partitions:
+            partition.readers.add(wait.wake)
+        try:
+            reported_bytes = 0
+            while not wait.cancelled and trio.current_time() < deadline:
+                if not all(partition.readable for partition in partitions):
+                    return
+                available_bytes = _available(request, found)
+                if available_bytes >= request.min_bytes:
+                    return
+                if report is not None and available_bytes > reported_bytes:
+                    reported_bytes = available_bytes
+                    await report(available_bytes)
+                    continue
+                await wait.wake.wait_until(deadline)
+        finally:
+            for partition in partitions:
+                partition.readers.discard(wait.wake)
+
+    async def _read_all(self, request: Fetch, found: list[_Found]) -> list[FetchedPart]:
+        """In the request's order, so that the first partition with data gets its batch (KIP-74)."""
+        planned = self._plan(request, found)
+        chunks: dict[int, list[memoryview] | KafscaleError] = {}
+        missing: list[int] = []
+        for index, ranges in planned.items():
+            at_hand = self._reader.load_nowait(ranges)
+            if at_hand is None:
+                missing.append(index)
+            else:
+                chunks[index] = at_hand
+        if missing:
+            async with trio.open_nursery() as nursery:
+                for index in missing:
+                    nursery.start_soon(self._load, index, found, planned, chunks)
+        left_bytes = request.max_bytes
+        anything = False
+        answers: list[FetchedPart] = []
+        for index, part in enumerate(request.parts):
+            answer = self._answer(
+                part, found[index], planned.get(index), chunks.get(index), left_bytes, first=not anything
+            )
+            if answer.records:
+                anything = True
+                left_bytes = max(0, left_bytes - sum(piece.nbytes for piece in answer.records))
+            answers.append(answer)
+        return answers
+
+    def _plan(self, request: Fetch, found: list[_Found]) -> dict[int, list[LogRange]]:
+        planned: dict[int, list[LogRange]] = {}
+        left_bytes = request.max_bytes
+        for index, part in enumerate(request.parts):
+            partition = found[index]
+            if not isinstance(partition, Partition) or (left_bytes <= 0 and planned):
+                continue
+            ranges = ranges_to_read(partition.log, part.fetch_offset, min(part.max_bytes, left_bytes))
+            if ranges:
+                planned[index] = ranges
+                # The first range may be used in part only: what it surely gives is not known yet.
+                left_bytes -= sum(each.size_bytes for each in ranges[1:])
+        return planned
+
+    async def _load(
+        self,
+        index: int,
+        found: list[_Found],
+        planned: dict[int, list[LogRange]],
+        chunks: dict[int, list[memoryview] | KafscaleError],
+    ) -> None:
+        partition = found[index]
+        assert isinstance(partition, Partition)
+        try:
+            chunks[index] = await self._reader.load(partition.log, planned[index])
+        except KafscaleError as error:
+            chunks[index] = error
+
+    def _answer(
+        self,
+        part: FetchPart,
+        partition: _Found,
+        ranges: list[LogRange] | None,
+        chunks: list[memoryview] | KafscaleError | None,
+        left_bytes: int,
+        *,
+        first: bool,
+    ) -> FetchedPart:
+        if isinstance(partition, KafscaleError):
+            return FetchedPart(error=partition)
+        if not partition.readable:
+            return FetchedPart(error=moved(part.tp))
+        log = partition.log
+        answer = FetchedPart(
+            high_watermark=log.durable, log_start_offset=log.log_start, leader_epoch=partition.leader_epoch
+        )
+        if isinstance(chunks, KafscaleError):
+            answer.error = chunks
+        elif ranges is not None and chunks is not None:
+            try:
+                answer.records = cut(
+                    ranges,
+                    chunks,
+                    offset=part.fetch_offset,
+                    max_bytes=min(part.max_bytes, left_bytes),
+                    at_least_one=first,
+                )
+            except KafscaleError as error:
+                answer.error = error
+        return answer
+
+
+def _available(request: Fetch, found: list[_Found]) -> int:
+    """Bytes that could be read now, each partition's within its own limit."""
+    total_bytes = 0
+    for part, partition in zip(request.parts, found, strict=True):
+        if isinstance(partition, Partition):
+            total_bytes += min(part.max_bytes, partition.log.readable_bytes(part.fetch_offset))
+    return total_bytes

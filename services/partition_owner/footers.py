@@ -1,0 +1,156 @@
+"""Reads what dead chains say about a partition: index objects, and footers where there is no index.
+
+Owns: the shared cache of both, one read a chain object for any number of partitions. Does not own: where a chain
+ends (sealing.py), what is rebuilt (opening.py).
+Rules: 1 an index counts only where all it covers lies within the chain (design section 3, rule 6); 2 never a
+LIST: keys are computed; 3 the cache is bounded by bytes, the least recently used goes first.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import trio
+
+from libs.concurrency.single_flight import SingleFlight
+from libs.model.errors import Corrupt, NotFound, Reason
+from libs.model.ids import ChainSeq, SessionId, TopicPartition
+from libs.model.limits import CHAIN_INDEX_EVERY
+from libs.objectstore.port import ObjectStore
+from libs.segments.envelope import NeedMore
+from libs.segments.index import IndexedRange, IndexHead, index_start, parse_index_head, parse_index_part
+from libs.segments.keys import chain_index_key, chain_object_key
+from libs.segments.wal import WalFooter, WalRange
+from services.partition_owner.chain_writer import read_chain_object
+from services.partition_owner.parallel import for_each
+
+_RANGE_BYTES = 400  # of one range with its run in memory, roughly
+_ABSENT_BYTES = 100
+
+
+class _Index:
+    """An index object with its table read; parts are parsed when a partition asks."""
+
+    __slots__ = ("_data", "_head")
+
+    def __init__(self, head: IndexHead, data: bytes) -> None:
+        self._head = head
+        self._data = data
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self._data) + len(self._head.parts) * _RANGE_BYTES
+
+    def ranges(self, tp: TopicPartition) -> Sequence[IndexedRange]:
+        part = self._head.parts.get(tp)
+        if part is None:
+            return ()
+        return parse_index_part(
+            self._head, tp, memoryview(self._data)[part.position : part.position + part.size_bytes]
+        )
+
+
+_Footer = Mapping[TopicPartition, list[WalRange]]
+
+
+class FooterReader:
+    """Shared by all partitions that are opened. `nursery` outlives the callers."""
+
+    def __init__(
+        self, *, store: ObjectStore, cache_bytes_max: int, gets_max: int, nursery: trio.Nursery
+    ) -> None:
+        self._store = store
+        self._gets_max = gets_max
+        self._bytes_max = cache_bytes_max
+        self._used_bytes = 0
+        self._cache: OrderedDict[str, tuple[_Index | _Footer | None, int]] = OrderedDict()
+        self._flights: SingleFlight[str, _Index | _Footer | None] = SingleFlight(nursery, runs_max=gets_max)
+
+    def remember(self, footer: WalFooter) -> None:
+        """A footer that somebody read anyway."""
+        self._put(chain_object_key(footer.session, footer.seq), _grouped(footer))
+
+    async def ranges(
+        self, tp: TopicPartition, session: SessionId, from_seq: int, to_seq: int
+    ) -> list[IndexedRange]:
+        """The partition's ranges in chain objects [from_seq, to_seq), in chain order.
+
+        Raises NotFound(NO_SUCH_OBJECT) where an object is gone, Corrupt where one is damaged, Unavailable.
+        """
+        found: dict[int, Sequence[IndexedRange]] = {}
+        blocks = range(index_start(from_seq), to_seq, CHAIN_INDEX_EVERY)
+
+        async def read(block: int) -> None:
+            found[block] = await self._block(tp, session, block, from_seq, to_seq)
+
+        await for_each(blocks, read, at_once_max=self._gets_max)
+        return [entry for block in blocks for entry in found[block] if from_seq <= entry.seq < to_seq]
+
+    async def _block(
+        self, tp: TopicPartition, session: SessionId, first: int, from_seq: int, to_seq: int
+    ) -> Sequence[IndexedRange]:
+        if first + CHAIN_INDEX_EVERY <= to_seq:
+            index = await self._cached(chain_index_key(session, first), session, first)
+            if isinstance(index, _Index):
+                return index.ranges(tp)
+        found: dict[int, list[WalRange]] = {}
+        seqs = range(max(first, from_seq), min(first + CHAIN_INDEX_EVERY, to_seq))
+
+        async def read(seq: int) -> None:
+            footer = await self._cached(chain_object_key(session, seq), session, seq)
+            assert footer is not None and not isinstance(footer, _Index)  # noqa: PT018 - one thing: its type
+            found[seq] = footer.get(tp, [])
+
+        await for_each(seqs, read, at_once_max=self._gets_max)
+        return [IndexedRange(ChainSeq(seq), each) for seq in seqs for each in found[seq]]
+
+    async def _cached(self, key: str, session: SessionId, seq: int) -> _Index | _Footer | None:
+        cached = self._cache.get(key)
+        if cached is not None:
+            self._cache.move_to_end(key)
+            return cached[0]
+        is_index = key == chain_index_key(session, seq)
+        read = self._read_index if is_index else self._read_footer
+        value = await self._flights.run(key, lambda: read(session, seq))
+        self._put(key, value)
+        return value
+
+    async def _read_index(self, session: SessionId, first: int) -> _Index | None:
+        """None where the owner did not come to writing it."""
+        try:
+            data = await self._store.get(chain_index_key(session, first))
+        except NotFound:
+            return None
+        head = parse_index_head(data)
+        if isinstance(head, NeedMore) or (head.session, head.first_seq) != (session, first):
+            raise Corrupt(f"the chain index of {session} at {first} is another one or cut off")
+        return _Index(head, data)
+
+    async def _read_footer(self, session: SessionId, seq: int) -> _Footer:
+        found = await read_chain_object(self._store, session, ChainSeq(seq))
+        if found is None:
+            raise NotFound(f"the chain object {session}/{seq} is gone", reason=Reason.NO_SUCH_OBJECT)
+        if not isinstance(found, WalFooter):
+            raise Corrupt(f"the chain of {session} has a seal at {seq}, before its end")
+        return _grouped(found)
+
+    def _put(self, key: str, value: _Index | _Footer | None) -> None:
+        if key in self._cache:
+            return
+        if value is None:
+            size_bytes = _ABSENT_BYTES
+        elif isinstance(value, _Index):
+            size_bytes = value.size_bytes
+        else:
+            size_bytes = _ABSENT_BYTES + sum(len(each) for each in value.values()) * _RANGE_BYTES
+        self._cache[key] = (value, size_bytes)
+        self._used_bytes += size_bytes
+        while self._used_bytes > self._bytes_max and len(self._cache) > 1:
+            _, (_, evicted_bytes) = self._cache.popitem(last=False)
+            self._used_bytes -= evicted_bytes
+
+
+def _grouped(footer: WalFooter) -> _Footer:
+    grouped: dict[TopicPartition, list[WalRange]] = {}
+    for each in footer.ranges:
+        grouped.setdefault(each.tp, []).append(each)
+    return grouped

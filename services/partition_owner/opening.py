@@ -1,0 +1,183 @@
+"""Opens a partition: seals who had it before, reads what they wrote, records the own position (rule 10).
+
+Owns: the steps and their repetition. Does not own: sealing, reading, the rebuilt state, which partition when.
+Rules (design section 3): 1 every predecessor is sealed or released before anything is read; 2 (session, from,
+open) is in the metadata store before the first append; 3 a write whose outcome is unknown is read back before
+anything else (rule 14): every round begins with a read; 4 a partition that moved on is given up at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+import trio
+
+from libs.clients.metadata import MetadataClient, PartitionRecord
+from libs.clients.view import ClusterView
+from libs.concurrency.clock import Clock
+from libs.concurrency.rand import Rand
+from libs.concurrency.retry import Backoff
+from libs.model.cluster import Assignment, ChainPosition, PartitionState
+from libs.model.errors import Corrupt, Fenced, KafscaleError, Moved, NotFound, Reason
+from libs.model.ids import LeaderEpoch, TopicPartition
+from libs.telemetry.spans import span
+from services.partition_owner.flusher import Flusher
+from services.partition_owner.footers import FooterReader
+from services.partition_owner.partition import Partition
+from services.partition_owner.producers import ProducerStates
+from services.partition_owner.rebuild import ReadPosition, Rebuilt, rebuild
+from services.partition_owner.sealing import Sealer
+
+_BACKOFF = Backoff(first_seconds=0.05, max_seconds=2.0)
+_CORRUPT_BACKOFF = Backoff(first_seconds=5.0, max_seconds=60.0)
+
+log = structlog.get_logger(__name__)
+
+
+class Opener:
+    """Opens partitions for one session."""
+
+    def __init__(
+        self,
+        *,
+        flusher: Flusher,
+        metadata: MetadataClient,
+        view: ClusterView,
+        sealer: Sealer,
+        footers: FooterReader,
+        new_producers: Callable[[], ProducerStates],
+        clock: Clock,
+        rand: Rand,
+    ) -> None:
+        self._flusher = flusher
+        self._metadata = metadata
+        self._view = view
+        self._sealer = sealer
+        self._footers = footers
+        self._new_producers = new_producers
+        self._clock = clock
+        self._rand = rand
+
+    async def open(
+        self, tp: TopicPartition, epoch: LeaderEpoch, *, new_scope: Callable[[], trio.CancelScope]
+    ) -> Partition | None:
+        """The partition, open under `epoch`; None where it is not to be opened any more.
+
+        `new_scope` gives a scope that is cancelled when the partition is not wanted any more; it is not used
+        around the transaction, whose outcome has to be known.
+        """
+        failures = 0
+        while True:
+            try:
+                with new_scope() as scope:
+                    prepared = await self._prepare(tp, epoch)
+                if scope.cancelled_caught or prepared is None:
+                    return None
+                partition, record, state = prepared
+                if state is not None:
+                    with span("owner.open"):
+                        await self._metadata.open_partition(tp, record, state)
+                return partition
+            except (NotFound, Moved) as error:
+                if error.reason is not Reason.NO_SUCH_OBJECT:
+                    log.info("partition_not_opened", tp=str(tp), epoch=epoch, error=error.message)
+                    return None
+                failures += 1  # the list of positions was old: read it again
+                delay = self._note(tp, epoch, error, failures)
+            except Corrupt as error:
+                failures += 1
+                log.error("partition_corrupt", tp=str(tp), epoch=epoch, error=error.message)
+                delay = _CORRUPT_BACKOFF.delay_seconds(failures, self._rand)
+            except KafscaleError as error:
+                failures += 1
+                delay = self._note(tp, epoch, error, failures)
+                if isinstance(error, Fenced) and failures == 1:
+                    delay = 0.0
+            with new_scope() as scope:
+                await trio.sleep(delay)
+            if scope.cancelled_caught:
+                return None
+
+    def _note(self, tp: TopicPartition, epoch: LeaderEpoch, error: KafscaleError, failures: int) -> float:
+        log.info("partition_open_retried", tp=str(tp), epoch=epoch, failures=failures, error=error.message)
+        return _BACKOFF.delay_seconds(failures, self._rand)
+
+    async def _prepare(
+        self, tp: TopicPartition, epoch: LeaderEpoch
+    ) -> tuple[Partition, PartitionRecord, PartitionState | None] | None:
+        """The rebuilt partition and the state to write: None where an earlier attempt wrote it after all."""
+        record = await self._metadata.get_partition(tp)
+        assigned, topic = record.assignment, self._view.topics.get(tp.topic_id)
+        if (assigned.session, assigned.leader_epoch) != (self._flusher.session, epoch) or topic is None:
+            return None
+        state = record.state or PartitionState()
+        if state.manifest_key:
+            raise Corrupt(f"{tp} has the manifest {state.manifest_key}, which this version can't read")
+        closed = await self._close(assigned, state)
+        read = [await self._read(tp, each) for each in closed]
+        rebuilt = rebuild(
+            tp,
+            read,
+            log_start=state.log_start_offset,
+            released_offset=state.released_offset,
+            producers=self._new_producers(),
+            now_ms=self._clock.now_ms(),
+        )
+        partition = Partition(
+            tp=tp,
+            topic=topic,
+            session=self._flusher.session,
+            leader_epoch=epoch,
+            log=rebuilt.log,
+            producers=rebuilt.producers,
+        )
+        if any(self._is_own(each, epoch) for each in state.positions):
+            return partition, record, None
+        return partition, record, self._new_state(state, closed, rebuilt, epoch)
+
+    def _is_own(self, position: ChainPosition, epoch: LeaderEpoch) -> bool:
+        return (position.session, position.leader_epoch) == (self._flusher.session, epoch)
+
+    async def _close(self, assigned: Assignment, state: PartitionState) -> list[ChainPosition]:
+        """Every position but the own one, closed: whoever wrote there is sealed, or released it."""
+        own = self._flusher.session
+        released = {(each.session, each.leader_epoch) for each in state.positions if each.to_seq is not None}
+        for predecessor in assigned.predecessors:
+            if predecessor.session != own and (predecessor.session, predecessor.leader_epoch) not in released:
+                await self._sealer.seal(predecessor.session, by=own)
+        closed: list[ChainPosition] = []
+        for position in state.positions:
+            if position.to_seq is not None:
+                closed.append(position)
+            elif position.session != own:
+                ended = await self._sealer.seal(position.session, by=own)
+                closed.append(replace(position, to_seq=max(ended.end, position.from_seq)))
+            elif position.leader_epoch < assigned.leader_epoch:
+                # Ours under an earlier epoch: that one is closed here, so what is in flight is its last.
+                end = self._flusher.next_seq
+                await self._flusher.wait_durable(end - 1)
+                closed.append(replace(position, to_seq=end))
+        return closed
+
+    async def _read(self, tp: TopicPartition, position: ChainPosition) -> ReadPosition:
+        assert position.to_seq is not None
+        ranges = await self._footers.ranges(tp, position.session, position.from_seq, position.to_seq)
+        return ReadPosition(position=position, ranges=ranges)
+
+    def _new_state(
+        self, state: PartitionState, closed: list[ChainPosition], rebuilt: Rebuilt, epoch: LeaderEpoch
+    ) -> PartitionState:
+        # Positions without records are forgotten, unless they are all that tells where the log ends.
+        kept = rebuilt.needed if rebuilt.needed or rebuilt.log.assigned == 0 else tuple(closed)
+        own = ChainPosition(
+            session=self._flusher.session,
+            leader_epoch=epoch,
+            from_seq=self._flusher.next_seq,
+            to_seq=None,
+        )
+        return PartitionState(
+            log_start_offset=state.log_start_offset,
+            manifest_key=state.manifest_key,
+            positions=(*kept, own),
+            released_offset=None,
+        )

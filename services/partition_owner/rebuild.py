@@ -1,0 +1,87 @@
+"""Makes a partition's log and producers of what the chains say. Pure.
+
+Owns: order and completeness of what was read. Does not own: reading.
+Rules: 1 ranges follow each other without a gap or an overlap, else it is Corrupt: never guess (promise 2);
+2 a range counts only under its position's epoch; 3 the final offset that a release wrote must be reached.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from libs.model.cluster import ChainPosition
+from libs.model.errors import Corrupt
+from libs.model.ids import TopicPartition
+from libs.segments.index import IndexedRange
+from services.partition_owner.log import PartitionLog
+from services.partition_owner.producers import ProducerStates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPosition:
+    """A closed position and what its chain holds of the partition, in chain order."""
+
+    position: ChainPosition
+    ranges: Sequence[IndexedRange]
+
+    def own_ranges(self) -> Iterable[IndexedRange]:
+        epoch = self.position.leader_epoch
+        return (entry for entry in self.ranges if entry.wal_range.leader_epoch == epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    log: PartitionLog
+    producers: ProducerStates
+    needed: tuple[ChainPosition, ...]
+    """The positions that hold records."""
+
+
+def rebuild(
+    tp: TopicPartition,
+    read: Sequence[ReadPosition],
+    *,
+    log_start: int,
+    released_offset: int | None,
+    producers: ProducerStates,
+    now_ms: int,
+) -> Rebuilt:
+    """The partition as of the end of its last position. Raises Corrupt."""
+    first = next((entry for each in read for entry in each.own_ranges()), None)
+    begin = log_start if first is None else first.wal_range.base_offset
+    if begin > log_start:
+        raise Corrupt(f"the first record of {tp} is at offset {begin}, its log starts at {log_start}")
+    log = PartitionLog(log_start=log_start, next_offset=begin)
+    needed: list[ChainPosition] = []
+    for each in read:
+        before = len(log)
+        for entry in each.own_ranges():
+            _add(tp, log, each.position, entry)
+            producers.restore(entry.wal_range.producer_runs, now_ms=now_ms)
+        if len(log) > before:
+            needed.append(each.position)
+    if released_offset is not None and log.assigned != released_offset:
+        raise Corrupt(f"{tp} was released at offset {released_offset}, its chains end at {log.assigned}")
+    if log.assigned < log_start:
+        raise Corrupt(f"the chains of {tp} end at offset {log.assigned}, its log starts at {log_start}")
+    log.begin_flight(log.assigned)
+    log.advance_durable(log.assigned)
+    return Rebuilt(log=log, producers=producers, needed=tuple(needed))
+
+
+def _add(tp: TopicPartition, log: PartitionLog, position: ChainPosition, entry: IndexedRange) -> None:
+    found = entry.wal_range
+    if found.base_offset != log.assigned:
+        raise Corrupt(
+            f"chain object {position.session}/{entry.seq} continues {tp} at offset {found.base_offset},"
+            f" not at {log.assigned}"
+        )
+    log.append(
+        session=position.session,
+        leader_epoch=position.leader_epoch,
+        seq=entry.seq,
+        base_offset=found.base_offset,
+        record_count=found.record_count,
+        position=found.position,
+        size_bytes=found.size_bytes,
+        max_timestamp_ms=found.max_timestamp_ms,
+    )

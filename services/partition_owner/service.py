@@ -1,0 +1,303 @@
+"""The partition owner as one object: what main and standalone compose.
+
+Owns: joining the parts, start and end. Does not own: settings' source, ports, the process, the store's opening.
+Rules: 1 a drain hands over to others; where nobody can take over it makes everything durable and seals its own
+chain, so that the next owner waits for nothing; 2 the store was probed before it is handed in.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from libs.clients.metadata import MetadataClient
+from libs.clients.watcher import ClusterWatcher
+from libs.concurrency.clock import Clock
+from libs.concurrency.rand import Rand
+from libs.concurrency.threads import Threads
+from libs.model.cluster import Owner
+from libs.model.errors import Invalid, KafscaleError, Unavailable
+from libs.model.ids import OwnerId, SessionId
+from libs.objectstore.port import ObjectStore
+from services.partition_owner.assignments import Assignments
+from services.partition_owner.byte_budget import ByteBudget
+from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdReadStatistics
+from services.partition_owner.config import OwnerOptions
+from services.partition_owner.control import OwnerControl
+from services.partition_owner.fetching import Fetcher
+from services.partition_owner.flush_policy import FlushLimits, PutBudget
+from services.partition_owner.flusher import Flusher, FlusherStatistics
+from services.partition_owner.footers import FooterReader
+from services.partition_owner.handover import HandOver
+from services.partition_owner.list_offsets import OffsetFinder
+from services.partition_owner.metrics import Recorder
+from services.partition_owner.opening import Opener
+from services.partition_owner.producers import ProducerStates
+from services.partition_owner.reader import Reader
+from services.partition_owner.registry import Registry
+from services.partition_owner.rpc import PartitionOwnerRpc
+from services.partition_owner.sealing import Sealer
+from services.partition_owner.session import SessionKeeper
+from services.partition_owner.tail_cache import TailCache
+
+if TYPE_CHECKING:
+    from grpclib._typing import IServable
+
+CLOSE_SECONDS_SHARE = 0.4
+"""Of a drain's time: kept for flushing and sealing, when the hand-over takes too long."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerStatistics:
+    """What an owner holds, beside what it may hold."""
+
+    session: SessionId | None
+    sessions_begun: int
+    partitions: int
+    unflushed_bytes: int
+    unflushed_bytes_max: int
+    appends_blocked: int
+    """Streams that are not read because the bound is full."""
+    tail_bytes: int
+    tail_bytes_max: int
+    tail_hits: int
+    tail_misses: int
+    reply_bytes: int
+    reply_bytes_max: int
+    cold: ColdReadStatistics
+    flusher: FlusherStatistics | None
+
+
+class PartitionOwner:
+    """Made by `open_partition_owner`."""
+
+    def __init__(
+        self,
+        *,
+        owner_id: OwnerId,
+        keeper: SessionKeeper,
+        registry: Registry,
+        metadata: MetadataClient,
+        watcher: ClusterWatcher,
+        handlers: PartitionOwnerRpc,
+        unflushed: ByteBudget,
+        replies: ByteBudget,
+        tail: TailCache,
+        cold: ColdReads,
+    ) -> None:
+        self._keeper = keeper
+        self._registry = registry
+        self._watcher = watcher
+        self._handlers = handlers
+        self._unflushed = unflushed
+        self._replies = replies
+        self._tail = tail
+        self._cold = cold
+        self._control = OwnerControl(
+            owner_id=owner_id, keeper=keeper, registry=registry, metadata=metadata, watcher=watcher
+        )
+
+    def rpc_services(self) -> "Sequence[IServable]":
+        """For the internal port: PartitionOwner."""
+        return (self._handlers,)
+
+    def control(self) -> OwnerControl:
+        """The owner's part of BrokerControl."""
+        return self._control
+
+    async def wait_ready(self) -> None:
+        """Until it is registered and sees the cluster: from then on it can take partitions."""
+        await self._keeper.wait_registered()
+        await self._watcher.wait_ready()
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Hands all partitions over, then seals the own chain and deregisters; bounded by the deadline."""
+        hand_over_seconds = deadline_seconds * (1 - CLOSE_SECONDS_SHARE)
+        with trio.move_on_after(deadline_seconds):
+            with trio.move_on_after(hand_over_seconds):
+                try:
+                    result = await self._control.drain(
+                        (), all_assigned=True, reason="shutdown", deadline_seconds=hand_over_seconds
+                    )
+                    log.info("owner_drained", drained=len(result.drained), pending=len(result.pending))
+                except (Invalid, Unavailable) as error:
+                    log.info("owner_not_drained", reason=error.reason.value, error=error.message)
+                except KafscaleError as error:
+                    log.warning("owner_not_drained", reason=error.reason.value, error=error.message)
+            await self._keeper.close()
+
+    def statistics(self) -> OwnerStatistics:
+        flusher = self._registry.flusher
+        return OwnerStatistics(
+            session=self._keeper.session,
+            sessions_begun=self._keeper.sessions_begun,
+            partitions=len(self._registry),
+            unflushed_bytes=self._unflushed.used_bytes,
+            unflushed_bytes_max=self._unflushed.bytes_max,
+            appends_blocked=self._unflushed.waiting,
+            tail_bytes=self._tail.used_bytes,
+            tail_bytes_max=self._tail.bytes_max,
+            tail_hits=self._tail.hits,
+            tail_misses=self._tail.misses,
+            reply_bytes=self._replies.used_bytes,
+            reply_bytes_max=self._replies.bytes_max,
+            cold=self._cold.statistics(),
+            flusher=None if flusher is None else flusher.statistics(),
+        )
+
+
+@asynccontextmanager
+async def open_partition_owner(
+    options: OwnerOptions,
+    *,
+    address: str,
+    zone: str = "",
+    control_address: str = "",
+    store: ObjectStore,
+    metadata: MetadataClient,
+    watcher: ClusterWatcher,
+    clock: Clock,
+    rand: Rand,
+    threads: Threads,
+    recorder: Recorder,
+) -> AsyncIterator[PartitionOwner]:
+    """An owner that runs as long as the block.
+
+    `address`: host:port at which gateways reach its RPC. `store` was probed. `threads` has the pool
+    list_offsets.RECORDS_POOL.
+    """
+    owner_id = OwnerId(options.owner_id)
+    registry = Registry()
+    tail = TailCache(options.tail_cache_bytes_max)
+    unflushed = ByteBudget(options.unflushed_bytes_max)
+    replies = ByteBudget(options.fetch_reply_bytes_max)
+    put_budget = PutBudget(per_second=options.flush_puts_per_second, burst=options.flush_puts_burst)
+    flush_limits = FlushLimits(
+        linger_seconds=options.flush_linger_ms / 1000,
+        age_seconds_max=options.flush_age_ms_max / 1000,
+        object_bytes_target=options.object_bytes_target,
+        in_flight_max=options.flush_in_flight_max,
+    )
+    async with trio.open_nursery() as nursery:
+        cold = ColdReads(store=store, limits=_cold_limits(options), nursery=nursery)
+        reader = Reader(
+            tail=tail,
+            cold=cold,
+            near_tail_bytes=options.object_bytes_target,
+            read_ahead_bytes=options.read_ahead_bytes,
+        )
+        footers = FooterReader(
+            store=store,
+            cache_bytes_max=options.footer_cache_bytes_max,
+            gets_max=options.opening_gets_max,
+            nursery=nursery,
+        )
+        sealer = Sealer(
+            store=store,
+            metadata=metadata,
+            owner_id=owner_id,
+            clock=clock,
+            rand=rand,
+            nursery=nursery,
+            on_footer=footers.remember,
+        )
+
+        def new_producers() -> ProducerStates:
+            return ProducerStates(
+                expiration_ms=options.producer_expiration_ms, count_max=options.producers_per_partition_max
+            )
+
+        def new_flusher(session: SessionId) -> Flusher:
+            return Flusher(
+                session=session,
+                owner_id=owner_id,
+                store=store,
+                limits=flush_limits,
+                budget=put_budget,
+                tail=tail,
+                clock=clock,
+                rand=rand,
+                recorder=recorder,
+            )
+
+        def new_assignments(flusher: Flusher) -> Assignments:
+            opener = Opener(
+                flusher=flusher,
+                metadata=metadata,
+                view=watcher.view,
+                sealer=sealer,
+                footers=footers,
+                new_producers=new_producers,
+                clock=clock,
+                rand=rand,
+            )
+            hand_over = HandOver(
+                flusher=flusher,
+                metadata=metadata,
+                registry=registry,
+                rand=rand,
+                at_once_max=options.releases_max,
+            )
+            return Assignments(
+                owner_id=owner_id,
+                session=flusher.session,
+                watcher=watcher,
+                registry=registry,
+                opener=opener,
+                hand_over=hand_over,
+                opening_at_once_max=options.openings_max,
+            )
+
+        keeper = SessionKeeper(
+            owner=lambda session: Owner(
+                owner_id=owner_id,
+                address=address,
+                zone=zone,
+                session=session,
+                control_address=control_address,
+            ),
+            metadata=metadata,
+            watcher=watcher,
+            registry=registry,
+            new_flusher=new_flusher,
+            new_assignments=new_assignments,
+            in_flight_max=options.flush_in_flight_max,
+            stalled_seconds=options.put_stalled_seconds,
+            rand=rand,
+        )
+        handlers = PartitionOwnerRpc(
+            registry=registry,
+            budget=unflushed,
+            fetcher=Fetcher(registry=registry, reader=reader, reply_budget=replies, recorder=recorder),
+            offsets=OffsetFinder(registry=registry, reader=reader, threads=threads),
+            clock=clock,
+            recorder=recorder,
+        )
+        nursery.start_soon(keeper.run)
+        yield PartitionOwner(
+            owner_id=owner_id,
+            keeper=keeper,
+            registry=registry,
+            metadata=metadata,
+            watcher=watcher,
+            handlers=handlers,
+            unflushed=unflushed,
+            replies=replies,
+            tail=tail,
+            cold=cold,
+        )
+        nursery.cancel_scope.cancel()
+
+
+def _cold_limits(options: OwnerOptions) -> ColdReadLimits:
+    return ColdReadLimits(
+        block_bytes=options.cold_block_bytes,
+        cache_bytes_max=options.cold_cache_bytes_max,
+        tail_gets_max=options.tail_gets_max,
+        cold_gets_max=options.cold_gets_max,
+    )
