@@ -167,18 +167,15 @@ class Topics:
 
     async def _find(self, which: TopicName | TopicId) -> Stored[Topic]:
         if isinstance(which, str):
-            name = which
-        else:
-            if which not in self._cache.state.topics_by_id:
-                await self._cache.catch_up()
-            known = self._cache.state.topics_by_id.get(which)
-            if known is None:
-                raise NotFound(f"there is no topic with id {which}", reason=Reason.UNKNOWN_TOPIC_ID)
-            name = known.value.name
-        item = await self._kv.get(keys.topic(name))
-        if item is None:
-            raise NotFound(f"there is no topic {name!r}", reason=Reason.UNKNOWN_TOPIC_OR_PARTITION)
-        found = stored.topic(item)
-        if not isinstance(which, str) and found.value.topic_id != which:
+            item = await self._kv.get(keys.topic(which))
+            if item is None:
+                raise NotFound(f"there is no topic {which!r}", reason=Reason.UNKNOWN_TOPIC_OR_PARTITION)
+            return stored.topic(item)
+        if which not in self._cache.state.topics_by_id:
+            await self._cache.catch_up()
+        known = self._cache.state.topics_by_id.get(which)
+        item = None if known is None else await self._kv.get(keys.topic(known.value.name))
+        found = None if item is None else stored.topic(item)
+        if found is None or found.value.topic_id != which:
             raise NotFound(f"there is no topic with id {which}", reason=Reason.UNKNOWN_TOPIC_ID)
         return found
