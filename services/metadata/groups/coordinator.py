@@ -31,10 +31,9 @@ from libs.model.errors import KafscaleError, Moved, Unavailable
 from libs.model.ids import GroupId
 from libs.model.limits import VALUE_BYTES_MAX
 from services.metadata.groups import errors
+from services.metadata.groups.effects import Effect, Persist, Reply, Ticket
 from services.metadata.groups.hosting import Hosted, Hosting
 from services.metadata.groups.journal import Journal, is_claimed_by
-from services.metadata.groups.members import Ticket
-from services.metadata.groups.state import Effect, Persist, Reply
 from services.metadata.groups.stored import encode_group
 from services.metadata.kv.port import KV, Put
 

@@ -23,9 +23,10 @@ from libs.model.ids import GroupId, MemberId, ReplicaId, SessionId
 from libs.model.limits import GROUP_ID_LENGTH_MAX
 from services.metadata.groups import errors
 from services.metadata.groups.config import GroupsConfig
+from services.metadata.groups.effects import Persist
 from services.metadata.groups.journal import HeldClaim
 from services.metadata.groups.keys import group_key
-from services.metadata.groups.state import GroupState, Persist
+from services.metadata.groups.state import GroupState
 from services.metadata.groups.stored import Claim, decode_group, encode_group
 from services.metadata.kv.port import ABSENT, KV, ModRevisionIs, Put
 

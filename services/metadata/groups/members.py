@@ -6,16 +6,22 @@ members support, chosen by each member's vote for its most preferred (Kafka's Gr
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NewType
 
-from libs.clients.group_types import NO_MEMBER, GroupMember, GroupProtocol, JoinedMember, JoinGroup
+from libs.clients.group_types import (
+    NO_MEMBER,
+    GroupMember,
+    GroupProtocol,
+    GroupRecord,
+    JoinedMember,
+    JoinGroup,
+    LeavingMember,
+)
 from libs.model.ids import GroupId, MemberId
 from services.metadata.groups import errors
-
-Ticket = NewType("Ticket", int)
-"""Names a parked request; whoever parked it knows the caller."""
+from services.metadata.groups.config import GroupsConfig
+from services.metadata.groups.effects import Ticket
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,8 +59,7 @@ class Member:
         self.protocols = request.protocols
         self.join_ticket = ticket
 
-    def described(self, *, protocol: str | None, assignment: bytes) -> GroupMember:
-        """With `protocol`, only its metadata; without, all."""
+    def described(self, protocols: tuple[GroupProtocol, ...], assignment: bytes) -> GroupMember:
         return GroupMember(
             member_id=self.member_id,
             group_instance_id=self.group_instance_id,
@@ -62,7 +67,7 @@ class Member:
             client_host=self.client_host,
             session_timeout_ms=self.session_timeout_ms,
             rebalance_timeout_ms=self.rebalance_timeout_ms,
-            protocols=tuple(each for each in self.protocols if protocol is None or each.name == protocol),
+            protocols=protocols,
             assignment=assignment,
         )
 
@@ -129,6 +134,14 @@ class Roster:
             raise errors.unknown_member(self._group, member_id)
         return member
 
+    def leaving_member(self, leaving: LeavingMember) -> Member:
+        """An administrator names a static member by its instance alone. Raises what `check` does."""
+        if leaving.member_id == NO_MEMBER and leaving.group_instance_id is not None:
+            member = self.static_member(leaving.group_instance_id)
+            if member is not None:
+                return member
+        return self.check(leaving.member_id, leaving.group_instance_id)
+
     def add(self, member: Member, protocol_type: str) -> None:
         if not self._members:
             self.protocol_type = protocol_type
@@ -167,8 +180,35 @@ class Roster:
     def rebalance_timeout_seconds(self) -> float:
         return max((member.rebalance_timeout_ms for member in self._members.values()), default=0) / 1000
 
-    def metadata_bytes(self, *, without: Member | None) -> int:
-        return sum(each.metadata_bytes for each in self._members.values() if each is not without)
+    def check_room(self, request: JoinGroup, config: GroupsConfig, *, preparing: bool) -> None:
+        """Raises Overloaded(GROUP_MAX_SIZE_REACHED) where there is no place for this member.
+
+        While a rebalance is prepared those that joined count, so that a group that is too large shrinks.
+        """
+        members_max, member = config.members_max, self._same_member(request)
+        if preparing:
+            awaited = member is not None and member.join_ticket is not None
+            has_room = awaited or self.awaiting_join < members_max
+        else:
+            has_room = member is not None or len(self) < members_max
+        if member is None and request.member_id not in self.pending:
+            has_room = has_room and len(self.pending) < members_max
+        if not has_room:
+            raise errors.group_is_full(self._group, f"it may have {members_max} members")
+
+    def check_metadata(self, request: JoinGroup, config: GroupsConfig) -> None:
+        """Raises Overloaded(GROUP_MAX_SIZE_REACHED) where all members' metadata would be too much."""
+        member = self._same_member(request)
+        metadata_bytes = sum(each.metadata_bytes for each in self._members.values() if each is not member)
+        metadata_bytes += sum(len(each.name) + len(each.metadata) for each in request.protocols)
+        if metadata_bytes > config.metadata_bytes_max:
+            limit = f"the metadata of all members may have {config.metadata_bytes_max} bytes"
+            raise errors.group_is_full(self._group, limit)
+
+    def _same_member(self, request: JoinGroup) -> Member | None:
+        if request.group_instance_id is not None:
+            return self.static_member(request.group_instance_id)
+        return self.get(request.member_id)
 
     def elect_joined_leader(self) -> bool:
         """The leader must be one that joined; False where nobody did."""
@@ -198,6 +238,34 @@ class Roster:
             for member in self._members.values()
         )
         return votes.most_common(1)[0][0]
+
+    def record(
+        self, *, generation: int, protocol: str, assignments: Mapping[MemberId, bytes] | None = None
+    ) -> GroupRecord:
+        """The group as it is stored, with these assignments, else those that the members have."""
+        return GroupRecord(
+            generation=generation,
+            protocol_type=self.protocol_type,
+            protocol=protocol,
+            leader=self.leader,
+            members=tuple(
+                member.described(
+                    member.protocols,
+                    member.assignment if assignments is None else assignments.get(member.member_id, b""),
+                )
+                for member in self._members.values()
+            ),
+        )
+
+    def described(self, protocol: str) -> tuple[GroupMember, ...]:
+        """The members with their part of this protocol; without any where it is empty."""
+        return tuple(
+            member.described(
+                tuple(each for each in member.protocols if each.name == protocol),
+                member.assignment if protocol else b"",
+            )
+            for member in self._members.values()
+        )
 
     def joined_members(self, protocol: str) -> tuple[JoinedMember, ...]:
         return tuple(

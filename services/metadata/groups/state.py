@@ -32,38 +32,12 @@ from libs.clients.group_types import (
     SyncGroup,
     SyncGroupReply,
 )
-from libs.model.errors import KafscaleError
+from libs.model.errors import KafscaleError, Overloaded
 from libs.model.ids import GroupId, MemberId
 from services.metadata.groups import errors
 from services.metadata.groups.config import GroupsConfig
-from services.metadata.groups.members import Member, Roster, Ticket, member_of
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """Answer the parked request."""
-
-    ticket: Ticket
-    reply: JoinGroupReply | SyncGroupReply
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refuse:
-    """Answer the parked request with an error."""
-
-    ticket: Ticket
-    error: KafscaleError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Persist:
-    """Store the group, then call `persisted(version)`. A later version makes an earlier one needless."""
-
-    version: int
-    record: GroupRecord
-
-
-Effect = Reply | Refuse | Persist
+from services.metadata.groups.effects import Effect, Outbox, Ticket
+from services.metadata.groups.members import Member, Roster, member_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +67,8 @@ class GroupState:
         self._config = config
         self._new_member_id = new_member_id
         self._roster = Roster(group)
-        self._effects: list[Effect] = []
-        self._version = 0
+        self._out = Outbox()
         self._assigning: _Assigning | None = None
-        self._replies_after_persist: dict[int, Reply] = {}
         self._initial = False
         self._initial_left_seconds = 0.0
         self._member_added = False
@@ -126,17 +98,17 @@ class GroupState:
         try:
             self._join(request, ticket, now)
         except KafscaleError as error:
-            self._effects.append(Refuse(ticket=ticket, error=error))
+            self._out.refuse(ticket, error)
         self._complete_join_if_all_joined(now)
-        return self._take_effects()
+        return self._out.take()
 
     def sync(self, request: SyncGroup, ticket: Ticket, now: float) -> list[Effect]:
         """The ticket is answered now or when the leader's assignment is persisted."""
         try:
             self._sync(request, ticket, now)
         except KafscaleError as error:
-            self._effects.append(Refuse(ticket=ticket, error=error))
-        return self._take_effects()
+            self._out.refuse(ticket, error)
+        return self._out.take()
 
     def heartbeat(self, request: Heartbeat, now: float) -> None:
         """Raises NotFound(UNKNOWN_MEMBER_ID), Fenced(FENCED_INSTANCE_ID, ILLEGAL_GENERATION,
@@ -152,7 +124,7 @@ class GroupState:
         """One answer a member, in order (KIP-345)."""
         self._check_alive()
         answers = tuple(self._leave(leaving, now) for leaving in request.members)
-        return answers, self._take_effects()
+        return answers, self._out.take()
 
     def check_commit(self, request: CommitOffsets, now: float) -> None:
         """Whether offsets may be committed; counts as a heartbeat. Raises what `heartbeat` does."""
@@ -173,8 +145,7 @@ class GroupState:
 
     def persisted(self, version: int, now: float) -> list[Effect]:
         """The record of this version is stored."""
-        for waiting in [each for each in self._replies_after_persist if each <= version]:
-            self._effects.append(self._replies_after_persist.pop(waiting))
+        self._out.release(version)
         if self._assigning is not None and self._assigning.version <= version:
             assignments = self._assigning.assignments
             self._assigning = None
@@ -182,17 +153,15 @@ class GroupState:
             for member in self._roster:
                 member.assignment = assignments.get(member.member_id, b"")
                 self._answer_sync(member, now)
-        return self._take_effects()
+        return self._out.take()
 
     def persist_failed(self, version: int, error: KafscaleError, now: float) -> list[Effect]:
         """The record of this version can't ever be stored: those who wait for it hear why."""
-        for waiting in [each for each in self._replies_after_persist if each <= version]:
-            reply = self._replies_after_persist.pop(waiting)
-            self._effects.append(Refuse(ticket=reply.ticket, error=error))
+        self._out.refuse_held(version, error)
         if self._assigning is not None and self._assigning.version <= version:
             self._reset_assignments(error, now)
             self._prepare_rebalance(now)
-        return self._take_effects()
+        return self._out.take()
 
     def tick(self, now: float) -> list[Effect]:
         """Acts on every deadline that has passed."""
@@ -208,7 +177,7 @@ class GroupState:
             for member_id in sorted(self._pending_sync):
                 self._remove(self._roster[member_id])
             self._prepare_rebalance(now)
-        return self._take_effects()
+        return self._out.take()
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do, at the earliest."""
@@ -232,32 +201,19 @@ class GroupState:
         """Ends this group here: every parked request gets `error`."""
         for member in self._roster:
             self._refuse_parked(member, error)
-        for reply in self._replies_after_persist.values():
-            self._effects.append(Refuse(ticket=reply.ticket, error=error))
-        self._replies_after_persist.clear()
+        self._out.refuse_held(None, error)
         self._assigning = None
         self.phase = GroupPhase.DEAD
-        return self._take_effects()
+        return self._out.take()
 
     def record(self) -> GroupRecord:
         """The group as it is stored."""
-        assignments = {member.member_id: member.assignment for member in self._roster}
-        return self._record(assignments)
+        return self._roster.record(generation=self.generation, protocol=self.protocol)
 
     def describe(self) -> GroupDescription:
         """As Kafka's DescribeGroups: protocol, metadata and assignments only while stable."""
-        if self.phase is GroupPhase.STABLE:
-            members = tuple(
-                member.described(protocol=self.protocol, assignment=member.assignment)
-                for member in self._roster
-            )
-            record = replace(self.record(), members=members)
-        else:
-            members = tuple(
-                replace(member.described(protocol=None, assignment=b""), protocols=())
-                for member in self._roster
-            )
-            record = replace(self.record(), protocol="", members=members)
+        protocol = self.protocol if self.phase is GroupPhase.STABLE else ""
+        record = replace(self.record(), protocol=protocol, members=self._roster.described(protocol))
         return GroupDescription(group=self.group, phase=self.phase, record=record)
 
     # Joining.
@@ -282,35 +238,23 @@ class GroupState:
         elif request.require_known_member_id:
             self._roster.pending[member_id] = now + request.session_timeout_ms / 1000
             required = errors.member_id_required(self.group, member_id)
-            self._effects.append(
-                Reply(ticket=ticket, reply=JoinGroupReply(member_id=member_id, error=required))
-            )
+            self._out.reply(ticket, JoinGroupReply(member_id=member_id, error=required))
             return
         self._add(request, member_id, ticket, now)
 
     def _check_room(self, request: JoinGroup, now: float) -> None:
         """Raises Overloaded(GROUP_MAX_SIZE_REACHED); a member that finds no room is out (as in Kafka)."""
-        members_max, member = self._config.members_max, self._roster.get(request.member_id)
-        if request.group_instance_id is not None:
-            member = self._roster.static_member(request.group_instance_id)
-        if self.phase is GroupPhase.PREPARING_REBALANCE:
-            awaited = member is not None and member.join_ticket is not None
-            has_room = awaited or self._roster.awaiting_join < members_max
-        else:
-            has_room = member is not None or len(self._roster) < members_max
-        if member is None and len(self._roster.pending) >= members_max:
-            has_room = request.member_id in self._roster.pending and has_room
-        if not has_room:
+        preparing = self.phase is GroupPhase.PREPARING_REBALANCE
+        try:
+            self._roster.check_room(request, self._config, preparing=preparing)
+        except Overloaded:
             self._roster.pending.pop(request.member_id, None)
+            member = self._roster.get(request.member_id)
             if member is not None:
                 self._remove(member)
                 self._after_removal(now)
-            raise errors.group_is_full(self.group, f"it may have {members_max} members")
-        metadata_bytes = self._roster.metadata_bytes(without=member)
-        metadata_bytes += sum(len(each.name) + len(each.metadata) for each in request.protocols)
-        if metadata_bytes > self._config.metadata_bytes_max:
-            limit = f"the metadata of all members may have {self._config.metadata_bytes_max} bytes"
-            raise errors.group_is_full(self.group, limit)
+            raise
+        self._roster.check_metadata(request, self._config)
 
     def _join_known(self, request: JoinGroup, ticket: Ticket, now: float) -> None:
         if request.group_instance_id is None and request.member_id in self._roster.pending:
@@ -324,12 +268,9 @@ class GroupState:
         if repeated or follower_asks:
             # It lost the reply, or asks again: the same generation is told once more.
             member.refresh(now)
-            self._effects.append(Reply(ticket=ticket, reply=self._join_reply(member)))
+            self._out.reply(ticket, self._join_reply(member))
             return
-        if member.join_ticket is not None:
-            self._effects.append(
-                Refuse(ticket=member.join_ticket, error=errors.rebalance_in_progress(self.group))
-            )
+        self._out.refuse(member.join_ticket, errors.rebalance_in_progress(self.group))
         member.update(request, ticket)
         self._rebalance(now)
 
@@ -374,8 +315,8 @@ class GroupState:
         else:
             # It must not take itself for the leader, who would have to assign anew.
             reply = replace(reply, leader=old_leader, members=())
-        version = self._persist(self.record())
-        self._replies_after_persist[version] = Reply(ticket=ticket, reply=reply)
+        version = self._out.persist(self.record())
+        self._out.reply_once_persisted(version, ticket, reply)
 
     def _join_reply(self, member: Member) -> JoinGroupReply:
         is_leader = member.member_id == self._roster.leader
@@ -436,13 +377,13 @@ class GroupState:
         if not len(self._roster):
             self.phase = GroupPhase.EMPTY
             self.protocol = ""
-            self._persist(self.record())
+            self._out.persist(self.record())
             return
         self.protocol = self._roster.select_protocol()
         self.phase = GroupPhase.COMPLETING_REBALANCE
         for member in self._roster:
             if member.join_ticket is not None:
-                self._effects.append(Reply(ticket=member.join_ticket, reply=self._join_reply(member)))
+                self._out.reply(member.join_ticket, self._join_reply(member))
                 member.join_ticket = None
             member.is_new = False
             member.refresh(now)
@@ -461,16 +402,16 @@ class GroupState:
         if self.phase is GroupPhase.PREPARING_REBALANCE:
             raise errors.rebalance_in_progress(self.group)
         self._pending_sync.discard(member.member_id)
-        if member.sync_ticket is not None:
-            self._effects.append(
-                Refuse(ticket=member.sync_ticket, error=errors.rebalance_in_progress(self.group))
-            )
+        self._out.refuse(member.sync_ticket, errors.rebalance_in_progress(self.group))
         member.sync_ticket = ticket
         if self.phase is GroupPhase.STABLE:
             self._answer_sync(member, now)
         elif member.member_id == self._roster.leader and self._assigning is None:
             assignments = {each.member_id: each.assignment for each in request.assignments}
-            version = self._persist(self._record(assignments))
+            record = self._roster.record(
+                generation=self.generation, protocol=self.protocol, assignments=assignments
+            )
+            version = self._out.persist(record)
             self._assigning = _Assigning(version=version, assignments=assignments)
 
     def _answer_sync(self, member: Member, now: float) -> None:
@@ -480,7 +421,7 @@ class GroupState:
         reply = SyncGroupReply(
             protocol_type=self._roster.protocol_type, protocol=self.protocol, assignment=member.assignment
         )
-        self._effects.append(Reply(ticket=member.sync_ticket, reply=reply))
+        self._out.reply(member.sync_ticket, reply)
         member.sync_ticket = None
 
     def _reset_assignments(self, error: KafscaleError, now: float) -> None:
@@ -488,7 +429,7 @@ class GroupState:
         for member in self._roster:
             member.assignment = b""
             if member.sync_ticket is not None:
-                self._effects.append(Refuse(ticket=member.sync_ticket, error=error))
+                self._out.refuse(member.sync_ticket, error)
                 member.sync_ticket = None
                 member.refresh(now)  # while it waited for us its session did not run
 
@@ -501,20 +442,13 @@ class GroupState:
             self._complete_join_if_all_joined(now)
         else:
             try:
-                self._remove(self._find_leaving(leaving))
+                self._remove(self._roster.leaving_member(leaving))
                 self._after_removal(now)
             except KafscaleError as refused:
                 error = refused
         return LeftMember(
             member_id=leaving.member_id, group_instance_id=leaving.group_instance_id, error=error
         )
-
-    def _find_leaving(self, leaving: LeavingMember) -> Member:
-        if leaving.member_id == NO_MEMBER and leaving.group_instance_id is not None:
-            member = self._roster.static_member(leaving.group_instance_id)
-            if member is not None:
-                return member
-        return self._roster.check(leaving.member_id, leaving.group_instance_id)
 
     def _session_over(self, member: Member, now: float) -> None:
         parked = member.join_ticket is not None or member.sync_ticket is not None
@@ -536,9 +470,8 @@ class GroupState:
             self._complete_join_if_all_joined(now)
 
     def _refuse_parked(self, member: Member, error: KafscaleError) -> None:
-        for ticket in (member.join_ticket, member.sync_ticket):
-            if ticket is not None:
-                self._effects.append(Refuse(ticket=ticket, error=error))
+        self._out.refuse(member.join_ticket, error)
+        self._out.refuse(member.sync_ticket, error)
         member.join_ticket = member.sync_ticket = None
 
     # The rest.
@@ -560,24 +493,3 @@ class GroupState:
             self._roster.leader = record.leader
             self.phase = GroupPhase.STABLE
         self._roster.protocol_type = record.protocol_type
-
-    def _record(self, assignments: dict[MemberId, bytes]) -> GroupRecord:
-        return GroupRecord(
-            generation=self.generation,
-            protocol_type=self._roster.protocol_type,
-            protocol=self.protocol,
-            leader=self._roster.leader,
-            members=tuple(
-                member.described(protocol=None, assignment=assignments.get(member.member_id, b""))
-                for member in self._roster
-            ),
-        )
-
-    def _persist(self, record: GroupRecord) -> int:
-        self._version += 1
-        self._effects.append(Persist(version=self._version, record=record))
-        return self._version
-
-    def _take_effects(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
-        return effects

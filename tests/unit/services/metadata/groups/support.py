@@ -28,8 +28,8 @@ from libs.model.ids import (
     TopicPartition,
 )
 from services.metadata.groups.config import GroupsConfig
-from services.metadata.groups.members import Ticket
-from services.metadata.groups.state import Effect, GroupState, Persist, Reply
+from services.metadata.groups.effects import Effect, Persist, Reply, Ticket
+from services.metadata.groups.state import GroupState
 
 GROUP = GroupId("orders-readers")
 TOPIC_ID = TopicId(UUID(int=7))

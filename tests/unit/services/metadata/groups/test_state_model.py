@@ -20,7 +20,7 @@ from libs.clients.group_types import (
 from libs.model.errors import KafscaleError, Moved
 from libs.model.ids import MemberId
 from services.metadata.groups.config import GroupsConfig
-from services.metadata.groups.members import Ticket
+from services.metadata.groups.effects import Ticket
 from tests.unit.services.metadata.groups.support import HandDriven
 
 PROTOCOLS = [
