@@ -260,7 +260,7 @@ async def test_a_new_owner_gets_its_share_by_hand_over(autojump_clock: object) -
         trio.open_nursery() as nursery,
     ):
         await cluster.owner(client, "owner-0", 0)
-        await created(client, new("orders", 30))
+        await created(client, new("orders", 18))
         await trio.sleep(LEASE_SECONDS)
         await open_all(client, watcher.view, "owner-0")
         at_a_time: list[int] = []
@@ -268,11 +268,11 @@ async def test_a_new_owner_gets_its_share_by_hand_over(autojump_clock: object) -
         await cluster.owner(client, "owner-1", 1)
         view = await wait_view(
             watcher,
-            lambda view: sum(each.owner_id == "owner-1" for each in view.assignments.values()) == 15,
+            lambda view: sum(each.owner_id == "owner-1" for each in view.assignments.values()) == 9,
         )
         assert max(at_a_time) <= 8
         moved = [each for each in view.assignments.values() if each.leader_epoch > 0]
-        assert len(moved) == 15
+        assert len(moved) == 9
         assert all(each.predecessors == () for each in moved)
         read = await client.get_partition(TopicPartition(moved[0].topic_id, moved[0].partition))
         assert read.state is not None
@@ -290,19 +290,19 @@ async def test_a_drain_moves_everything_and_the_owner_gets_nothing(autojump_cloc
     ):
         owner = await cluster.owner(client, "owner-0", 0)
         await cluster.owner(client, "owner-1", 1)
-        await created(client, new("orders", 20))
-        await wait_view(watcher, settled_on("owner-0", "owner-1", partitions=20))
+        await created(client, new("orders", 14))
+        await wait_view(watcher, settled_on("owner-0", "owner-1", partitions=14))
         nursery.start_soon(_release_unopened, client, watcher)
         await client.drain_owner(OwnerId("owner-0"), owner.owner.session, partitions=[], reason="test")
-        await wait_view(watcher, settled_on("owner-1", partitions=20))
+        await wait_view(watcher, settled_on("owner-1", partitions=14))
         await created(client, new("more", 4))
-        await wait_view(watcher, settled_on("owner-1", partitions=24))
+        await wait_view(watcher, settled_on("owner-1", partitions=18))
         # A new session ends the drain.
         owner.kill()
         await cluster.owner(client, "owner-0", 5)
         await wait_view(
             watcher,
-            lambda view: sum(each.owner_id == "owner-0" for each in view.assignments.values()) == 12,
+            lambda view: sum(each.owner_id == "owner-0" for each in view.assignments.values()) == 9,
         )
         nursery.cancel_scope.cancel()
 
