@@ -1,9 +1,9 @@
 """Whether a read of a partition may be answered here, and by which partition.
 
 Owns: leader epoch checks (KIP-320) and the range of valid offsets. Does not own: the reading.
-Rules: 1 an epoch below ours is fenced, one above ours is unknown to us; 2 an offset above the frontier is out of
-range only after a chain PUT that began after the request (design section 3, rule 13): until then nobody knows
-whether this owner is the last to hear of its own end.
+Rules: 1 an epoch below ours is fenced, one above ours is unknown to us; 2 an offset above the frontier is
+out of range only after a chain PUT that began after the request (design section 3, rule 13): until then
+nobody knows whether this owner is the last to hear of its own end.
 """
 
 import trio

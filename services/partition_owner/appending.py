@@ -1,10 +1,11 @@
 """One stream of appends: takes requests in order, answers as outcomes are known.
 
-Owns: refusals and their memory, back-pressure, the answers on their way out. Does not own: offsets, durability.
-Rules: 1 requests are taken in order, one after the other; a full budget of unflushed bytes stops the reading;
-2 once a partition was refused (Moved), every later append for it in this stream is refused, until one says
-`resume`: a later batch can't overtake a held one (design section 3, rule 12); 3 answers that nobody reads stop
-the reading as well.
+Owns: refusals and their memory, back-pressure, the answers on their way out. Does not own: offsets,
+durability.
+Rules: 1 requests are taken in order, one after the other; a full budget of unflushed bytes stops the
+reading; 2 once a partition was refused (Moved), every later append for it in this stream is refused, until
+one says `resume`: a later batch can't overtake a held one (design section 3, rule 12); 3 answers that
+nobody reads stop the reading as well.
 """
 
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ class AppendStream:
         self._closed = False
 
     async def take(self, correlation_id: int, parts: Sequence[AppendPart]) -> None:
-        """Takes one request. Waits while the budget is full. Raises Overloaded beyond REFUSED_MAX partitions."""
+        """Takes one request, waiting while the budget is full. Raises Overloaded beyond REFUSED_MAX."""
         if len(self._refused) > REFUSED_MAX:
             raise Overloaded(f"this stream was refused for more than {REFUSED_MAX} partitions; open another")
         self._open_parts += len(parts)

@@ -2,7 +2,8 @@
 
 Owns: one task for each partition held. Does not own: how to open (opening.py) and release (handover.py).
 Rules: 1 only assignments to this owner and this session count; 2 a partition that was released, or lost, is
-served again only under a higher epoch (design section 3, rule 11); 3 a lost watch changes nothing (promise 6).
+served again only under a higher epoch (design section 3, rule 11); 3 a lost watch changes nothing (promise
+6).
 """
 
 from enum import IntEnum

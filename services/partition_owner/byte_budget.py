@@ -1,8 +1,8 @@
 """The bound of unflushed bytes: taken before an append is accepted, given back when it was answered.
 
 Owns: the count and who waits, first come first served. Does not own: the bytes.
-Rules: 1 a full budget makes `take` wait, which stops the reader of the stream above it (promise 7); 2 an append
-that is larger than the whole budget is let through alone.
+Rules: 1 a full budget makes `take` wait, which stops the reader of the stream above it (promise 7); 2 an
+append that is larger than the whole budget is let through alone.
 """
 
 from collections import deque
@@ -24,14 +24,14 @@ class ByteBudget:
         return len(self._waiting)
 
     async def take(self, size_bytes: int) -> None:
-        """Returns once there is room; when cancelled, nothing was taken. No checkpoint where there is room."""
+        """Returns once there is room, at once where there is; when cancelled, nothing was taken."""
         if not self._waiting and self._fits(size_bytes):
             self.used_bytes += size_bytes
             return
         ticket = (size_bytes, trio.Event())
         self._waiting.append(ticket)
         try:
-            # Trio delivers no cancellation to a wait that was already woken: Cancelled means nothing was taken.
+            # Trio does not cancel a wait that was already woken: Cancelled means that nothing was taken.
             await ticket[1].wait()
         except trio.Cancelled:
             self._waiting.remove(ticket)

@@ -1,9 +1,9 @@
 """The objects of a session's own chain that are on their way, and how far the chain is durable. Pure.
 
 Owns: the order of acknowledgement, the window W, which footers the next index has. Does not own: PUTs.
-Rules (design section 3): 1 `durable_seq` moves past object n only when 0..n all succeeded; 2 at most W objects
-lie at or beyond the first that did not succeed: a sealer counts on it (rule 7); 3 an index has the footers of
-64 objects, once durable has passed them (rule 6).
+Rules (design section 3): 1 `durable_seq` moves past object n only when 0..n all succeeded; 2 at most W
+objects lie at or beyond the first that did not succeed: a sealer counts on it (rule 7); 3 an index has the
+footers of 64 objects, once durable has passed them (rule 6).
 """
 
 from collections import deque

@@ -1,9 +1,11 @@
 """Writes the objects of a session's chain: the same key and bytes until it succeeds, or the session is over.
 
-Owns: design section 3, rule 5, one object at a time; index objects. Does not own: order and window (chain.py).
-Rules: 1 the store's own refusal (409, 503, ...) is a retry; 2 after two failures without a status the key is
-read before the next PUT; 3 a taken key is resolved by reading: my nonce means that it had succeeded; a seal,
-foreign bytes or nothing there mean that the session is over; 4 an index is an aid: it is retried, never waited for.
+Owns: design section 3, rule 5, one object at a time; index objects. Does not own: order and window
+(chain.py).
+Rules: 1 the store's own refusal (409, 503, ...) is a retry; 2 after two failures without a status the key
+is read before the next PUT; 3 a taken key is resolved by reading: my nonce means that it had succeeded; a
+seal, foreign bytes or nothing there mean that the session is over; 4 an index is an aid: it is retried,
+never waited for.
 """
 
 import structlog

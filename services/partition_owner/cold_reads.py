@@ -1,9 +1,10 @@
-"""Reads of chain objects that are not in the tail cache: ranged, cached in blocks, each block read once at a time.
+"""Reads of chain objects that are not in the tail cache: in blocks, cached, each read once at a time.
 
-Owns: the block cache, single flight, the bounds of parallel GETs, read-ahead. Does not own: what a fetch needs.
-Rules: 1 an object is read in blocks of fixed size, so that the partitions in it share a GET; 2 readers near the
-end of the log have GETs of their own: a catch-up consumer can't starve the tail (design section 8);
-3 the cache is bounded by bytes, the least recently used goes first.
+Owns: the block cache, single flight, the bounds of parallel GETs, read-ahead. Does not own: what a fetch
+needs.
+Rules: 1 an object is read in blocks of fixed size, so that the partitions in it share a GET; 2 readers near
+the end of the log have GETs of their own: a catch-up consumer can't starve the tail (design section 8); 3
+the cache is bounded by bytes, the least recently used goes first.
 """
 
 from collections import OrderedDict
@@ -59,7 +60,7 @@ class ColdReads:
         self._hits = self._misses = self._gets = 0
 
     async def read(self, found: LogRange, *, near_tail: bool) -> memoryview:
-        """The bytes of a range. Raises NotFound (the object is gone), Unavailable, Corrupt (it is too short)."""
+        """The bytes of a range. Raises NotFound (no such object), Unavailable, Corrupt (it is too short)."""
         size, end = self._limits.block_bytes, found.position + found.size_bytes
         numbers = range(found.position // size, (end - 1) // size + 1)
         blocks: dict[int, bytes] = {}

@@ -1,9 +1,9 @@
 """What an operator may ask of an owner: its state, a drain, a flush.
 
-Owns: the meaning of these, typed; `OwnerControl` is what the control port's BrokerControl is made of.
-Does not own: the gRPC service (control_rpc.py), hand-over (assignments.py).
-Rules: 1 a drain goes through the metadata service, which chooses who takes over, and says plainly when nobody can;
-2 a drain that is late goes on: what is pending is told.
+Owns: the meaning of these, typed; `OwnerControl` is what the control port's BrokerControl is made of. Does
+not own: the gRPC service (control_rpc.py), hand-over (assignments.py).
+Rules: 1 a drain goes through the metadata service, which chooses who takes over, and says plainly when
+nobody can; 2 a drain that is late goes on: what is pending is told.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,9 @@ class OwnerControl:
         return Drained(drained=tuple(sorted(wanted - pending)), pending=tuple(sorted(pending)))
 
     async def flush(self, partitions: Sequence[TopicPartition]) -> list[TopicPartition]:
-        """Makes everything buffered durable; returns those of `partitions` (all, if empty) that had something."""
+        """Makes everything buffered durable; returns those of `partitions` (all, if empty) that had
+        something.
+        """
         flusher = self._registry.flusher
         if flusher is None:
             raise Unavailable("this owner has no session now; try again")

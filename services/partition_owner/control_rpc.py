@@ -4,6 +4,7 @@ Owns: messages <-> OwnerControl. Does not own: the meaning (control.py), the por
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import grpclib.server
 import trio
@@ -17,6 +18,13 @@ from services.partition_owner.control import DRAIN_SECONDS_DEFAULT, OwnerControl
 _METRICS_SECONDS_DEFAULT = 5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    broker_id: str
+    version: str
+    service: str
+
+
 class OwnerControlRpc(BrokerControlBase):
     """`samples` gives the process's metrics; `ready` and `draining` are the process's."""
 
@@ -24,9 +32,7 @@ class OwnerControlRpc(BrokerControlBase):
         self,
         control: OwnerControl,
         *,
-        broker_id: str,
-        version: str,
-        service: str,
+        process: ProcessIdentity,
         ready: Callable[[], bool],
         draining: Callable[[], bool],
         buffered_bytes: Callable[[], int],
@@ -34,9 +40,7 @@ class OwnerControlRpc(BrokerControlBase):
         clock: Clock,
     ) -> None:
         self._control = control
-        self._broker_id = broker_id
-        self._version = version
-        self._service = service
+        self._process = process
         self._ready = ready
         self._draining = draining
         self._buffered_bytes = buffered_bytes
@@ -49,9 +53,9 @@ class OwnerControlRpc(BrokerControlBase):
         await stream.recv_message()
         session = self._control.session
         response = wire.GetStatusResponse(
-            broker_id=self._broker_id,
-            version=self._version,
-            service=self._service,
+            broker_id=self._process.broker_id,
+            version=self._process.version,
+            service=self._process.service,
             session="" if session is None else str(session),
             ready=self._ready(),
             draining=self._draining(),

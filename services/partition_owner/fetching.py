@@ -1,8 +1,10 @@
 """Answers a fetch: waits for enough bytes in any of its partitions, then reads them.
 
-Owns: the wait set, min and max bytes, order of partitions. Does not own: which offsets are valid (access.py), bytes.
-Rules: 1 one wait set a request, woken by `durable`: nobody polls; 2 an error in one partition ends the wait, the
-others are answered with what they have; 3 memory for replies is bounded; whoever finds it full waits.
+Owns: the wait set, min and max bytes, order of partitions. Does not own: which offsets are valid
+(access.py), bytes.
+Rules: 1 one wait set a request, woken by `durable`: nobody polls; 2 an error in one partition ends the
+wait, the others are answered with what they have; 3 memory for replies is bounded; whoever finds it full
+waits.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

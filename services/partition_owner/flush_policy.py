@@ -1,9 +1,9 @@
 """When the owner writes its next chain object. Pure.
 
 Owns: the decision and the PUT budget. Does not own: what is written, the clock.
-Rules (design section 3, "When to flush"): 1 with nothing in flight, as soon as something waits, after a linger
-that lets concurrent producers share; 2 otherwise when a slot of W is free and there are enough bytes, or the
-oldest is old enough, or the budget allows; 3 nobody polls: the answer is a time.
+Rules (design section 3, "When to flush"): 1 with nothing in flight, as soon as something waits, after a
+linger that lets concurrent producers share; 2 otherwise when a slot of W is free and there are enough
+bytes, or the oldest is old enough, or the budget allows; 3 nobody polls: the answer is a time.
 
 The latency of the acknowledgement is the throughput of a producer that keeps a fixed number of requests in
 flight, so the linger stays at a few milliseconds and a PUT that the budget allows is never held back.
@@ -58,7 +58,7 @@ class FlushPolicy:
     """Answers when to flush, as long as nothing changes; the caller asks again when something does."""
 
     def __init__(self, limits: FlushLimits, budget: PutBudget) -> None:
-        self._limits = limits
+        self.limits = limits
         self._budget = budget
 
     def flush_at(
@@ -68,7 +68,7 @@ class FlushPolicy:
 
         `waiting_since` is None when nothing waits. `urgent`: somebody asked for it (a fence, a drain).
         """
-        limits = self._limits
+        limits = self.limits
         if in_flight >= limits.in_flight_max:
             return NEVER
         if urgent:

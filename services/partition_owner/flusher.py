@@ -2,9 +2,10 @@
 
 Owns: the queue, the moment of each flush, acknowledgements, the end of the session as the store decides it.
 Does not own: registration (session.py), which partitions there are (assignments.py).
-Rules (design section 3): 1 acknowledgements and readers follow `durable`, in order (rule 4); 2 when the session
-is over, everything that was not acknowledged has an unknown outcome, also what had no offsets yet: a later batch
-must not overtake an earlier one whose fate is open; 3 a fence waits for an object begun after it (rule 13).
+Rules (design section 3): 1 acknowledgements and readers follow `durable`, in order (rule 4); 2 when the
+session is over, everything that was not acknowledged has an unknown outcome, also what had no offsets yet:
+a later batch must not overtake an earlier one whose fate is open; 3 a fence waits for an object begun after
+it (rule 13).
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from libs.telemetry.spans import span
 from services.partition_owner.assembler import assemble
 from services.partition_owner.chain import Chain, ChainObject
 from services.partition_owner.chain_writer import ChainWriter
-from services.partition_owner.flush_policy import FlushLimits, FlushPolicy, PutBudget
+from services.partition_owner.flush_policy import FlushPolicy
 from services.partition_owner.metrics import Recorder
 from services.partition_owner.partition import Partition
 from services.partition_owner.tail_cache import TailCache
@@ -57,8 +58,7 @@ class Flusher:
         session: SessionId,
         owner_id: OwnerId,
         store: ObjectStore,
-        limits: FlushLimits,
-        budget: PutBudget,
+        policy: FlushPolicy,
         tail: TailCache,
         clock: Clock,
         rand: Rand,
@@ -66,8 +66,8 @@ class Flusher:
     ) -> None:
         self.session = session
         self._owner_id = owner_id
-        self._limits = limits
-        self._policy = FlushPolicy(limits, budget)
+        self._limits = policy.limits
+        self._policy = policy
         self._tail = tail
         self._clock = clock
         self._rand = rand
@@ -130,7 +130,7 @@ class Flusher:
         await self.wait_durable(seq)
 
     async def flush(self) -> None:
-        """Returns once everything that was accepted is durable. Raises Unavailable when the session is over."""
+        """Returns once all that was accepted is durable. Raises Unavailable when the session is over."""
         below = self._waiting.next_serial
         self._flush_below = max(self._flush_below, below)
         self._wake.set()

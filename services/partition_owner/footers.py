@@ -1,9 +1,9 @@
 """Reads what dead chains say about a partition: index objects, and footers where there is no index.
 
-Owns: the shared cache of both, one read a chain object for any number of partitions. Does not own: where a chain
-ends (sealing.py), what is rebuilt (opening.py).
-Rules: 1 an index counts only where all it covers lies within the chain (design section 3, rule 6); 2 never a
-LIST: keys are computed; 3 the cache is bounded by bytes, the least recently used goes first.
+Owns: the shared cache of both, one read a chain object for any number of partitions. Does not own: where a
+chain ends (sealing.py), what is rebuilt (opening.py).
+Rules: 1 an index counts only where all it covers lies within the chain (design section 3, rule 6); 2 never
+a LIST: keys are computed; 3 the cache is bounded by bytes, the least recently used goes first.
 """
 
 from collections import OrderedDict

@@ -1,9 +1,11 @@
-"""Gives a partition up: refuses, waits until all of it is durable, and tells metadata where it ends (rule 11).
+"""Gives a partition up: refuses, waits until all of it is durable, and tells metadata where it ends (rule
+11).
 
 Owns: the steps of a release. Does not own: when (assignments.py), who gets it (the controller).
-Rules (design section 3): 1 new appends are refused before they get offsets; 2 what has offsets is durable before
-the release is sent; 3 a release is one-way whatever its reply: the partition is closed from then on; 4 an unknown
-outcome is read back, then the same release is sent again: it is the same however often it happens.
+Rules (design section 3): 1 new appends are refused before they get offsets; 2 what has offsets is durable
+before the release is sent; 3 a release is one-way whatever its reply: the partition is closed from then on;
+4 an unknown outcome is read back, then the same release is sent again: it is the same however often it
+happens.
 """
 
 import structlog

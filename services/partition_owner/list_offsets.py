@@ -1,8 +1,9 @@
 """Finds offsets: the ends of the log, and by timestamp.
 
 Owns: ListOffsets of one partition. Does not own: looking into a batch (libs/records).
-Rules: 1 -1 is the high watermark, -2 and -4 the log start, -3 the record with the greatest timestamp (KIP-734);
-2 a timestamp is found by the ranges' maxima, then in one range's batches, then in one batch, in a thread.
+Rules: 1 -1 is the high watermark, -2 and -4 the log start, -3 the record with the greatest timestamp
+(KIP-734); 2 a timestamp is found by the ranges' maxima, then in one range's batches, then in one batch, in
+a thread.
 """
 
 from typing import NamedTuple

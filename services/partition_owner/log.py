@@ -115,7 +115,8 @@ class PartitionLog:
         self._durable_count = bisect_left(self._bases, offset)
 
     def index_of(self, offset: int) -> int:
-        """Index of the durable range that holds `offset`; the number of durable ranges where `offset` is their end.
+        """Index of the durable range that holds `offset`; the number of durable ranges where
+        `offset` is their end.
 
         Raises ValueError for an offset outside [first offset of the first range, durable].
         """

@@ -1,8 +1,8 @@
 """What the owner counts, and how it is called.
 
 Owns: the numbers and their names. Does not own: the exporter (libs/telemetry).
-Rules: 1 the hot path adds to plain integers, they are read when somebody looks; 2 histograms get one value an object
-or one a fetch.
+Rules: 1 the hot path adds to plain integers, they are read when somebody looks; 2 histograms get one value
+an object or one a fetch.
 """
 
 from typing import Protocol

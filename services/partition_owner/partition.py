@@ -1,8 +1,9 @@
 """A partition that this owner has: its log, its producers, and who waits for it.
 
-Owns: the state of one (topic id, partition, leader epoch) in one session. Does not own: opening, handing over.
-Rules: 1 a partition object serves one epoch of one session and never comes back once it is closed
-(design section 3, rules 5 and 11); 2 only an open one takes appends; one that is being released is still read.
+Owns: the state of one (topic id, partition, leader epoch) in one session. Does not own: opening, handing
+over.
+Rules: 1 a partition object serves one epoch of one session and never comes back once it is closed (design
+section 3, rules 5 and 11); 2 only an open one takes appends; one that is being released is still read.
 """
 
 from enum import Enum

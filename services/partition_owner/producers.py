@@ -1,11 +1,12 @@
-"""What a partition knows of its idempotent producers (KIP-98): epochs and the last five batches of each. Pure.
+"""What a partition knows of its idempotent producers (KIP-98): epochs and the last five batches of each.
+Pure.
 
 Owns: duplicate detection, order of sequences, producer epochs, expiry. Does not own: offsets, durability.
-Rules: 1 the state is that of what was assembled, in flight included: a flush never fails, and when the session
-is over all of it is dropped (design section 3, rule 5); 2 a batch that is known is answered with its original
-offset, once that is durable; 3 the rules of order are those of Kafka's ProducerAppendInfo: a producer that is
-not known may begin with any sequence, because its state may have expired; a new epoch begins at 0;
-4 the least recently seen producers go first, by age and beyond a count.
+Rules: 1 the state is that of what was assembled, in flight included: a flush never fails, and when the
+session is over all of it is dropped (design section 3, rule 5); 2 a batch that is known is answered with
+its original offset, once that is durable; 3 the rules of order are those of Kafka's ProducerAppendInfo: a
+producer that is not known may begin with any sequence, because its state may have expired; a new epoch
+begins at 0; 4 the least recently seen producers go first, by age and beyond a count.
 """
 
 from collections.abc import Iterable
@@ -60,7 +61,7 @@ class ProducerStates:
             return None
         if batch.producer_epoch < entry.producer_epoch:
             raise Fenced(
-                f"producer {batch.producer_id} has epoch {entry.producer_epoch}, not {batch.producer_epoch} any more",
+                f"producer {batch.producer_id} is at epoch {entry.producer_epoch}, {batch.producer_epoch} is over",
                 reason=Reason.INVALID_PRODUCER_EPOCH,
             )
         if batch.base_sequence != 0:

@@ -1,8 +1,8 @@
 """Gets the bytes of ranges: from the tail cache, else by cold reads.
 
 Owns: where to look first, what counts as the end of the log. Does not own: either cache.
-Rules: 1 a reader at the end of the log finds everything in memory and never waits; 2 a range whose object is gone
-means that the list of ranges is old: Moved, not Corrupt (design section 3, rule 16).
+Rules: 1 a reader at the end of the log finds everything in memory and never waits; 2 a range whose object
+is gone means that the list of ranges is old: Moved, not Corrupt (design section 3, rule 16).
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,14 @@ class Reader:
         self._near_tail_bytes = near_tail_bytes
         self._read_ahead_bytes = read_ahead_bytes
 
+    @property
+    def tail(self) -> TailCache:
+        return self._tail
+
+    @property
+    def cold(self) -> ColdReads:
+        return self._cold
+
     def load_nowait(self, ranges: Sequence[LogRange]) -> list[memoryview] | None:
         """The bytes of the ranges, None unless all of them are in the tail cache."""
         chunks: list[memoryview] = []
@@ -41,7 +49,7 @@ class Reader:
         return chunks
 
     async def load(self, log: PartitionLog, ranges: Sequence[LogRange]) -> list[memoryview]:
-        """The bytes of the ranges, and what follows them is read ahead. Raises Moved, Unavailable, Corrupt."""
+        """The bytes of the ranges; what follows them is read ahead. Raises Moved, Unavailable, Corrupt."""
         near_tail = log.readable_bytes(ranges[0].base_offset) <= self._near_tail_bytes
         if not near_tail:
             following = ranges_to_read(log, ranges[-1].end_offset, self._read_ahead_bytes)

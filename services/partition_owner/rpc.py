@@ -1,8 +1,8 @@
 """The owner's gRPC door: streams of messages <-> plain values. The only proto besides control.py.
 
 Owns: PartitionOwner's three calls. Does not own: anything that they do.
-Rules: 1 an Append stream is read and answered by two tasks; 2 a Fetch stream has a task a parked fetch, a bounded
-number of them; 3 ids are turned into values once a stream.
+Rules: 1 an Append stream is read and answered by two tasks; 2 a Fetch stream has a task a parked fetch, a
+bounded number of them; 3 ids are turned into values once a stream.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,10 @@
 """Ends the chains of sessions that are gone: drives libs/segments' seal plan against the store.
 
-Owns: reads, seals and lists of a takeover; who was sealed where. Does not own: the decisions (libs/segments/chain).
-Rules (design section 3): 1 any number of sealers may race, all find the same end (rule 7); 2 the markers are
-listed after a seal was written or found (rule 8), and before, so that a collected prefix is not searched;
-3 a chain is sealed once a process, shared by all who need it; its end never changes.
+Owns: reads, seals and lists of a takeover; who was sealed where. Does not own: the decisions
+(libs/segments/chain).
+Rules (design section 3): 1 any number of sealers may race, all find the same end (rule 7); 2 the markers
+are listed after a seal was written or found (rule 8), and before, so that a collected prefix is not
+searched; 3 a chain is sealed once a process, shared by all who need it; its end never changes.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """The partition owner as one object: what main and standalone compose.
 
-Owns: joining the parts, start and end. Does not own: settings' source, ports, the process, the store's opening.
-Rules: 1 a drain hands over to others; where nobody can take over it makes everything durable and seals its own
-chain, so that the next owner waits for nothing; 2 the store was probed before it is handed in.
+Owns: joining the parts, start and end. Does not own: settings' source, ports, the process, the store's
+opening.
+Rules: 1 a drain hands over to others; where nobody can take over it makes everything durable and seals its
+own chain, so that the next owner waits for nothing; 2 the store was probed before it is handed in.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +29,7 @@ from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdR
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.control import OwnerControl
 from services.partition_owner.fetching import Fetcher
-from services.partition_owner.flush_policy import FlushLimits, PutBudget
+from services.partition_owner.flush_policy import FlushLimits, FlushPolicy, PutBudget
 from services.partition_owner.flusher import Flusher, FlusherStatistics
 from services.partition_owner.footers import FooterReader
 from services.partition_owner.handover import HandOver
@@ -40,7 +41,7 @@ from services.partition_owner.reader import Reader
 from services.partition_owner.registry import Registry
 from services.partition_owner.rpc import PartitionOwnerRpc
 from services.partition_owner.sealing import Sealer
-from services.partition_owner.session import SessionKeeper
+from services.partition_owner.session import SessionKeeper, SessionLimits
 from services.partition_owner.tail_cache import TailCache
 
 if TYPE_CHECKING:
@@ -79,16 +80,14 @@ class PartitionOwner:
     def __init__(
         self,
         *,
-        owner_id: OwnerId,
         keeper: SessionKeeper,
         registry: Registry,
-        metadata: MetadataClient,
         watcher: ClusterWatcher,
         handlers: PartitionOwnerRpc,
+        control: OwnerControl,
+        reader: Reader,
         unflushed: ByteBudget,
         replies: ByteBudget,
-        tail: TailCache,
-        cold: ColdReads,
     ) -> None:
         self._keeper = keeper
         self._registry = registry
@@ -96,11 +95,8 @@ class PartitionOwner:
         self._handlers = handlers
         self._unflushed = unflushed
         self._replies = replies
-        self._tail = tail
-        self._cold = cold
-        self._control = OwnerControl(
-            owner_id=owner_id, keeper=keeper, registry=registry, metadata=metadata, watcher=watcher
-        )
+        self._reader = reader
+        self._control = control
 
     def rpc_services(self) -> "Sequence[IServable]":
         """For the internal port: PartitionOwner."""
@@ -132,7 +128,7 @@ class PartitionOwner:
             await self._keeper.close()
 
     def statistics(self) -> OwnerStatistics:
-        flusher = self._registry.flusher
+        flusher, tail = self._registry.flusher, self._reader.tail
         return OwnerStatistics(
             session=self._keeper.session,
             sessions_begun=self._keeper.sessions_begun,
@@ -140,19 +136,19 @@ class PartitionOwner:
             unflushed_bytes=self._unflushed.used_bytes,
             unflushed_bytes_max=self._unflushed.bytes_max,
             appends_blocked=self._unflushed.waiting,
-            tail_bytes=self._tail.used_bytes,
-            tail_bytes_max=self._tail.bytes_max,
-            tail_hits=self._tail.hits,
-            tail_misses=self._tail.misses,
+            tail_bytes=tail.used_bytes,
+            tail_bytes_max=tail.bytes_max,
+            tail_hits=tail.hits,
+            tail_misses=tail.misses,
             reply_bytes=self._replies.used_bytes,
             reply_bytes_max=self._replies.bytes_max,
-            cold=self._cold.statistics(),
+            cold=self._reader.cold.statistics(),
             flusher=None if flusher is None else flusher.statistics(),
         )
 
 
 @asynccontextmanager
-async def open_partition_owner(
+async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from outside, by name
     options: OwnerOptions,
     *,
     address: str,
@@ -217,8 +213,7 @@ async def open_partition_owner(
                 session=session,
                 owner_id=owner_id,
                 store=store,
-                limits=flush_limits,
-                budget=put_budget,
+                policy=FlushPolicy(flush_limits, put_budget),
                 tail=tail,
                 clock=clock,
                 rand=rand,
@@ -266,8 +261,9 @@ async def open_partition_owner(
             registry=registry,
             new_flusher=new_flusher,
             new_assignments=new_assignments,
-            in_flight_max=options.flush_in_flight_max,
-            stalled_seconds=options.put_stalled_seconds,
+            limits=SessionLimits(
+                in_flight_max=options.flush_in_flight_max, stalled_seconds=options.put_stalled_seconds
+            ),
             rand=rand,
         )
         handlers = PartitionOwnerRpc(
@@ -280,16 +276,16 @@ async def open_partition_owner(
         )
         nursery.start_soon(keeper.run)
         yield PartitionOwner(
-            owner_id=owner_id,
             keeper=keeper,
             registry=registry,
-            metadata=metadata,
             watcher=watcher,
             handlers=handlers,
+            control=OwnerControl(
+                owner_id=owner_id, keeper=keeper, registry=registry, metadata=metadata, watcher=watcher
+            ),
+            reader=reader,
             unflushed=unflushed,
             replies=replies,
-            tail=tail,
-            cold=cold,
         )
         nursery.cancel_scope.cancel()
 

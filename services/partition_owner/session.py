@@ -1,13 +1,15 @@
-"""The life of an owner, one session after the other: register, keep the lease, serve, start anew when it is over.
+"""The life of an owner, one session after the other: register, keep the lease, serve, start anew when it is
+over.
 
 Owns: sessions, registration and lease. Does not own: what happens within a session (flusher, assignments).
-Rules (design section 3): 1 a session is over when its chain says so, or when metadata says that it was sealed:
-every partition is dropped, every waiting producer answered, and a new session begins (rule 5); 2 a lost lease
-alone ends nothing: the same session registers again (promise 5); 3 while the oldest PUT is stalled and there are
-other owners, the lease is not renewed, so that the partitions can move.
+Rules (design section 3): 1 a session is over when its chain says so, or when metadata says that it was
+sealed: every partition is dropped, every waiting producer answered, and a new session begins (rule 5); 2 a
+lost lease alone ends nothing: the same session registers again (promise 5); 3 while the oldest PUT is
+stalled and there are other owners, the lease is not renewed, so that the partitions can move.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -30,6 +32,14 @@ _STALL_CHECK_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    in_flight_max: int
+    """W, told to metadata."""
+    stalled_seconds: float
+    """A PUT in flight for so long lets the lease go."""
+
+
 class SessionKeeper:
     """`run` goes through sessions until `close` was called and the last one has ended."""
 
@@ -42,8 +52,7 @@ class SessionKeeper:
         registry: Registry,
         new_flusher: Callable[[SessionId], Flusher],
         new_assignments: Callable[[Flusher], Assignments],
-        in_flight_max: int,
-        stalled_seconds: float,
+        limits: SessionLimits,
         rand: Rand,
     ) -> None:
         self._owner = owner
@@ -52,8 +61,7 @@ class SessionKeeper:
         self._registry = registry
         self._new_flusher = new_flusher
         self._new_assignments = new_assignments
-        self._in_flight_max = in_flight_max
-        self._stalled_seconds = stalled_seconds
+        self._limits = limits
         self._rand = rand
         self._closing = False
         self._lease_id: int | None = None
@@ -93,7 +101,8 @@ class SessionKeeper:
     async def close(self) -> ChainSeq | None:
         """Makes everything durable, seals the own chain, and ends the session and its registration.
 
-        Returns where the chain ends; None where the session was over before. No partition takes appends any more.
+        Returns where the chain ends; None where the session was over before. No partition takes
+        appends any more.
         """
         self._closing = True
         flusher, session = self._registry.flusher, self.session
@@ -122,7 +131,7 @@ class SessionKeeper:
             await self._wait_not_stalled(flusher)
             try:
                 registration = await self._metadata.register_owner(
-                    self._owner(flusher.session), in_flight_max=self._in_flight_max
+                    self._owner(flusher.session), in_flight_max=self._limits.in_flight_max
                 )
             except Fenced as error:
                 flusher.end(error)
@@ -159,13 +168,13 @@ class SessionKeeper:
                 log.info("lease_not_renewed", session=str(flusher.session), reason=error.message)
 
     async def _wait_not_stalled(self, flusher: Flusher) -> None:
-        while self._is_stalled(flusher):
+        while self._is_stalled(flusher):  # noqa: ASYNC110 - time itself is what is waited for
             await trio.sleep(_STALL_CHECK_SECONDS)
 
     def _is_stalled(self, flusher: Flusher) -> bool:
         """Whether others might do better: our PUTs don't get through, and there are others."""
         oldest_put_at = flusher.oldest_put_at
-        if oldest_put_at is None or trio.current_time() - oldest_put_at < self._stalled_seconds:
+        if oldest_put_at is None or trio.current_time() - oldest_put_at < self._limits.stalled_seconds:
             return False
         own = self._owner(flusher.session).owner_id
         return any(owner_id != own for owner_id in self._watcher.view.owners)

@@ -1,8 +1,8 @@
 """The most recent chain objects, in memory: what consumers at the end of the log read.
 
 Owns: whole objects by (session, seq), within a bound of bytes. Does not own: who may see what (`durable`).
-Rules: 1 the oldest written goes first: it is a window over the end of the chain, not a cache of what is popular;
-2 an object is put in when it is assembled, so that it can be read the moment it is durable.
+Rules: 1 the oldest written goes first: it is a window over the end of the chain, not a cache of what is
+popular; 2 an object is put in when it is assembled, so that it can be read the moment it is durable.
 """
 
 from collections import OrderedDict

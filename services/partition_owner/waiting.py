@@ -1,8 +1,9 @@
 """Appends that were accepted and have no offsets yet. Pure.
 
-Owns: their order, their bytes, refusing those of one partition. Does not own: bounds (`byte_budget.py`), offsets.
-Rules: 1 first in, first out; 2 what waits was not done: it may still be refused with Moved (design section 3,
-rule 11); 3 each append is answered exactly once.
+Owns: their order, their bytes, refusing those of one partition. Does not own: bounds (`byte_budget.py`),
+offsets.
+Rules: 1 first in, first out; 2 what waits was not done: it may still be refused with Moved (design section
+3, rule 11); 3 each append is answered exactly once.
 """
 
 from collections import deque
