@@ -8,7 +8,6 @@ a figure is what one core does; grpcio runs as many threads as it likes.
 
 import argparse
 import asyncio
-import ctypes
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +25,6 @@ from libs.rpc import Channel, RpcLimits, Server, memory_channel, open_channel, o
 
 MIB = 1024 * 1024
 SMALL_BYTES = 100
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD, _M_TOP_PAD = -3, -1, -2  # malloc.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,14 +207,11 @@ def _rate(workload: Workload, run: Callable[[], int]) -> float:
 
 
 def _keep_memory() -> None:
-    """Tells glibc to keep freed memory: else each large message pays for fresh pages from the kernel."""
-    libc = ctypes.CDLL(None)
-    for option, size in (
-        (_M_MMAP_THRESHOLD, 32 * MIB),
-        (_M_TRIM_THRESHOLD, 512 * MIB),
-        (_M_TOP_PAD, 64 * MIB),
-    ):
-        libc.mallopt(option, size)
+    """Makes glibc keep freed memory: else each large message pays for fresh pages from the kernel.
+
+    Freeing a block of nearly 32 MiB raises its dynamic thresholds to their maximum (mallopt(3)).
+    """
+    bytearray(32 * MIB - 64 * 1024)
 
 
 def main() -> None:
