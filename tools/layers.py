@@ -39,11 +39,11 @@ class Door:
     instead: str
 
 
-# Where messages become values of libs/model: clients, each service's rpc files, and the control API that every
-# process serves.
+# Where messages become values of libs/model: clients, each service's rpc files, and the control API, which
+# every process serves.
 RIMS = (
     *("libs/clients/*", "libs/chassis/broker_control.py"),
-    *("services/*/rpc.py", "services/*/rpc_*.py", "services/*/rpc/*.py"),
+    *("services/*/rpc.py", "services/*/rpc_*.py", "services/*/*_rpc.py", "services/*/rpc/*.py"),
 )
 RIMS_PLACE = "libs/clients, a service's rpc files and libs/chassis/broker_control.py"
 
