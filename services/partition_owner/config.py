@@ -1,6 +1,6 @@
 """The partition owner's settings (design section 9).
 
-Owns: names, defaults and checks. Does not own: reading them (libs/chassis), the object store's (main).
+Owns: names, defaults and checks. Does not own: reading them (libs/chassis).
 """
 
 from typing import ClassVar, Self
@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, Field, model_validator
 
 from libs.chassis.config import Addresses, Port, ServiceSettings
+from libs.chassis.object_store import ObjectStoreOptions
 from libs.model.limits import (
     CHAIN_IN_FLIGHT_MAX,
     CHAIN_OBJECT_BYTES_MAX,
@@ -24,12 +25,6 @@ _DAY_MS = 24 * 60 * 60 * 1000
 class OwnerOptions(BaseModel):
     """What a partition owner can be told, alone or inside the standalone process."""
 
-    owner_id: str = Field(
-        default="owner-0",
-        min_length=1,
-        max_length=249,
-        description="stable name of this owner (its pod's name)",
-    )
     flush_linger_ms: float = Field(
         default=1.0, ge=0, le=50, description="how long the first append waits for others to share its PUT"
     )
@@ -96,7 +91,7 @@ class OwnerOptions(BaseModel):
         return self
 
 
-class OwnerSettings(OwnerOptions, ServiceSettings):
+class OwnerSettings(OwnerOptions, ObjectStoreOptions, ServiceSettings):
     """Appends to and reads from the object store, for the partitions that it is assigned."""
 
     service: ClassVar[str] = "partition-owner"

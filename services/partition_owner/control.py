@@ -16,6 +16,7 @@ from libs.clients.watcher import ClusterWatcher
 from libs.model.errors import Invalid, NotFound, Unavailable
 from libs.model.ids import OwnerId, Partition, SessionId, TopicName, TopicPartition
 from services.partition_owner.assignments import Hold
+from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.partition import PartitionPhase
 from services.partition_owner.registry import Registry
 from services.partition_owner.session import SessionKeeper
@@ -54,16 +55,23 @@ class OwnerControl:
         registry: Registry,
         metadata: MetadataClient,
         watcher: ClusterWatcher,
+        unflushed: ByteBudget,
     ) -> None:
         self._owner_id = owner_id
         self._keeper = keeper
         self._registry = registry
         self._metadata = metadata
         self._watcher = watcher
+        self._unflushed = unflushed
 
     @property
     def session(self) -> SessionId | None:
         return self._keeper.session
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that were taken and are not durable yet."""
+        return self._unflushed.used_bytes
 
     def partitions(self) -> list[PartitionStatus]:
         """Everything that is assigned here, by topic and index."""

@@ -1,72 +1,46 @@
 """kafscale.control.BrokerControl of an owner process, on its control port.
 
-Owns: messages <-> OwnerControl. Does not own: the meaning (control.py), the port (libs/chassis).
+Owns: messages <-> OwnerControl. Does not own: the meaning (control.py), what every process answers
+(libs/chassis), the port.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-import grpclib.server
-import trio
-
+from libs.chassis.broker_control import DrainStream, FlushStream, ProcessControl
 from libs.concurrency.clock import Clock
 from libs.telemetry.metrics import Sample
 from proto.control import broker_pb2 as wire
-from proto.control.broker_grpc import BrokerControlBase
 from services.partition_owner.control import DRAIN_SECONDS_DEFAULT, OwnerControl, PartitionStatus
 
-_METRICS_SECONDS_DEFAULT = 5
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessIdentity:
-    broker_id: str
-    version: str
-    service: str
-
-
-class OwnerControlRpc(BrokerControlBase):
-    """`samples` gives the process's metrics; `ready` and `draining` are the process's."""
+class OwnerControlRpc(ProcessControl):
+    """What every process answers, and the partitions."""
 
     def __init__(
         self,
         control: OwnerControl,
         *,
-        process: ProcessIdentity,
+        service: str,
+        instance: str,
         ready: Callable[[], bool],
         draining: Callable[[], bool],
-        buffered_bytes: Callable[[], int],
         samples: Callable[[], Iterable[Sample]],
         clock: Clock,
     ) -> None:
-        self._control = control
-        self._process = process
-        self._ready = ready
-        self._draining = draining
-        self._buffered_bytes = buffered_bytes
-        self._samples = samples
-        self._clock = clock
-
-    async def GetStatus(  # noqa: N802 - the proto's name
-        self, stream: grpclib.server.Stream[wire.GetStatusRequest, wire.GetStatusResponse]
-    ) -> None:
-        await stream.recv_message()
-        session = self._control.session
-        response = wire.GetStatusResponse(
-            broker_id=self._process.broker_id,
-            version=self._process.version,
-            service=self._process.service,
-            session="" if session is None else str(session),
-            ready=self._ready(),
-            draining=self._draining(),
-            partitions=[_status(each) for each in self._control.partitions()],
-            buffered_bytes=self._buffered_bytes(),
+        super().__init__(
+            service=service, instance=instance, ready=ready, draining=draining, samples=samples, clock=clock
         )
-        await stream.send_message(response)
+        self._control = control
 
-    async def DrainPartitions(  # noqa: N802 - the proto's name
-        self, stream: grpclib.server.Stream[wire.DrainPartitionsRequest, wire.DrainPartitionsResponse]
-    ) -> None:
+    def status(self) -> wire.GetStatusResponse:
+        response = super().status()
+        session = self._control.session
+        response.session = "" if session is None else str(session)
+        response.partitions.extend(_status(each) for each in self._control.partitions())
+        response.buffered_bytes = self._control.buffered_bytes
+        return response
+
+    async def DrainPartitions(self, stream: DrainStream) -> None:  # noqa: N802 - the RPC's name
         request = await stream.recv_message()
         assert request is not None
         control = self._control
@@ -83,31 +57,15 @@ class OwnerControlRpc(BrokerControlBase):
             response.pending.add(topic=control.name(tp), partition=tp.partition)
         await stream.send_message(response)
 
-    async def TriggerFlush(  # noqa: N802 - the proto's name
-        self, stream: grpclib.server.Stream[wire.TriggerFlushRequest, wire.TriggerFlushResponse]
-    ) -> None:
+    async def TriggerFlush(self, stream: FlushStream) -> None:  # noqa: N802 - the RPC's name
         request = await stream.recv_message()
         assert request is not None
         control = self._control
-        flushed = await control.flush(
-            [control.find(each.topic, each.partition) for each in request.partitions]
-        )
+        asked = [control.find(each.topic, each.partition) for each in request.partitions]
         response = wire.TriggerFlushResponse()
-        for tp in flushed:
+        for tp in await control.flush(asked):
             response.flushed.add(topic=control.name(tp), partition=tp.partition)
         await stream.send_message(response)
-
-    async def StreamMetrics(  # noqa: N802 - the proto's name
-        self, stream: grpclib.server.Stream[wire.StreamMetricsRequest, wire.MetricsSample]
-    ) -> None:
-        request = await stream.recv_message()
-        assert request is not None
-        while True:
-            sample = wire.MetricsSample(timestamp_ms=self._clock.now_ms())
-            for each in self._samples():
-                sample.metrics.add(name=each.name, labels=dict(each.labels), value=each.value)
-            await stream.send_message(sample)
-            await trio.sleep(request.interval_seconds or _METRICS_SECONDS_DEFAULT)
 
 
 def _status(status: PartitionStatus) -> wire.PartitionStatus:

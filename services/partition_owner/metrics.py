@@ -5,9 +5,13 @@ Rules: 1 the hot path adds to plain integers, they are read when somebody looks;
 an object or one a fetch.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from libs.telemetry.metrics import BYTES_BUCKETS, Metrics
+
+if TYPE_CHECKING:
+    from services.partition_owner.service import OwnerStatistics
 
 
 class Recorder(Protocol):
@@ -71,3 +75,40 @@ class MetricsRecorder(CountingRecorder):
         super().object_written(size_bytes, seconds)
         self._flush_seconds.record(seconds)
         self._flush_bytes.record(size_bytes)
+
+
+def show_statistics(metrics: Metrics, read: Callable[[], "OwnerStatistics"]) -> None:
+    """What the owner holds beside what it may hold, read when somebody looks."""
+    metrics.gauge("kafscale_partitions", "partitions that this owner has", lambda: read().partitions)
+    metrics.gauge("kafscale_buffer_bytes", "bytes taken and not durable", lambda: read().unflushed_bytes)
+    metrics.gauge("kafscale_buffer_bytes_max", "bound of those bytes", lambda: read().unflushed_bytes_max)
+    metrics.gauge(
+        "kafscale_appends_blocked",
+        "append streams not read: the buffer is full",
+        lambda: read().appends_blocked,
+    )
+    metrics.gauge("kafscale_reply_bytes", "record bytes of replies on their way", lambda: read().reply_bytes)
+    metrics.gauge("kafscale_reply_bytes_max", "bound of those bytes", lambda: read().reply_bytes_max)
+    metrics.labelled_gauge(
+        "kafscale_cache_bytes",
+        "bytes in a cache",
+        lambda: [({"cache": "tail"}, read().tail_bytes), ({"cache": "cold"}, read().cold.used_bytes)],
+    )
+    metrics.labelled_gauge(
+        "kafscale_cache_bytes_max",
+        "bound of a cache",
+        lambda: [({"cache": "tail"}, read().tail_bytes_max), ({"cache": "cold"}, read().cold.bytes_max)],
+    )
+    metrics.observed_counter(
+        "kafscale_cache_hits",
+        "reads that a cache answered",
+        lambda: [({"cache": "tail"}, read().tail_hits), ({"cache": "cold"}, read().cold.hits)],
+    )
+    metrics.observed_counter(
+        "kafscale_cache_misses",
+        "reads that a cache could not answer",
+        lambda: [({"cache": "tail"}, read().tail_misses), ({"cache": "cold"}, read().cold.misses)],
+    )
+    metrics.observed_counter(
+        "kafscale_sessions", "sessions begun by this process", lambda: [({}, read().sessions_begun)]
+    )

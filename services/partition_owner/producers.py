@@ -61,7 +61,8 @@ class ProducerStates:
             return None
         if batch.producer_epoch < entry.producer_epoch:
             raise Fenced(
-                f"producer {batch.producer_id} is at epoch {entry.producer_epoch}, {batch.producer_epoch} is over",
+                f"producer {batch.producer_id} has epoch {entry.producer_epoch}"
+                f" and not {batch.producer_epoch} any more",
                 reason=Reason.INVALID_PRODUCER_EPOCH,
             )
         if batch.base_sequence != 0:

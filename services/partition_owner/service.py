@@ -9,7 +9,6 @@ own chain, so that the next owner waits for nothing; 2 the store was probed befo
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -23,6 +22,7 @@ from libs.model.cluster import Owner
 from libs.model.errors import Invalid, KafscaleError, Unavailable
 from libs.model.ids import OwnerId, SessionId
 from libs.objectstore.port import ObjectStore
+from libs.rpc import IServable
 from services.partition_owner.assignments import Assignments
 from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdReadStatistics
@@ -43,9 +43,6 @@ from services.partition_owner.rpc import PartitionOwnerRpc
 from services.partition_owner.sealing import Sealer
 from services.partition_owner.session import SessionKeeper, SessionLimits
 from services.partition_owner.tail_cache import TailCache
-
-if TYPE_CHECKING:
-    from grpclib._typing import IServable
 
 CLOSE_SECONDS_SHARE = 0.4
 """Of a drain's time: kept for flushing and sealing, when the hand-over takes too long."""
@@ -98,7 +95,7 @@ class PartitionOwner:
         self._reader = reader
         self._control = control
 
-    def rpc_services(self) -> "Sequence[IServable]":
+    def rpc_services(self) -> Sequence[IServable]:
         """For the internal port: PartitionOwner."""
         return (self._handlers,)
 
@@ -151,6 +148,7 @@ class PartitionOwner:
 async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from outside, by name
     options: OwnerOptions,
     *,
+    owner_id: OwnerId,
     address: str,
     zone: str = "",
     control_address: str = "",
@@ -167,7 +165,6 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
     `address`: host:port at which gateways reach its RPC. `store` was probed. `threads` has the pool
     list_offsets.RECORDS_POOL.
     """
-    owner_id = OwnerId(options.owner_id)
     registry = Registry()
     tail = TailCache(options.tail_cache_bytes_max)
     unflushed = ByteBudget(options.unflushed_bytes_max)
@@ -281,7 +278,12 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             watcher=watcher,
             handlers=handlers,
             control=OwnerControl(
-                owner_id=owner_id, keeper=keeper, registry=registry, metadata=metadata, watcher=watcher
+                owner_id=owner_id,
+                keeper=keeper,
+                registry=registry,
+                metadata=metadata,
+                watcher=watcher,
+                unflushed=unflushed,
             ),
             reader=reader,
             unflushed=unflushed,

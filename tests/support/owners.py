@@ -28,7 +28,7 @@ from libs.concurrency.rand import SeededRand
 from libs.concurrency.threads import Threads
 from libs.model.cluster import Assignment, Topic
 from libs.model.errors import KafscaleError
-from libs.model.ids import LeaderEpoch, Partition, SessionId, TopicName, TopicPartition
+from libs.model.ids import LeaderEpoch, OwnerId, Partition, SessionId, TopicName, TopicPartition
 from libs.objectstore.port import ObjectStore
 from libs.rpc import Server, memory_channel
 from services.metadata.kv.memory import MemoryKV
@@ -166,7 +166,8 @@ class OwnerCluster:
                 watcher = await stack.enter_async_context(self.metadata.watcher())
                 service = await stack.enter_async_context(
                     open_partition_owner(
-                        OwnerOptions.model_validate({"owner_id": name, **options}),
+                        OwnerOptions.model_validate(options),
+                        owner_id=OwnerId(name),
                         address=name,
                         store=store,
                         metadata=client,
