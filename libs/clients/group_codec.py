@@ -287,6 +287,7 @@ def record_message(value: GroupRecord) -> stored.Group:
             )
             for each in value.members
         ],
+        empty_since_ms=value.empty_since_ms,
     )
 
 
@@ -309,6 +310,7 @@ def record(message: stored.Group) -> GroupRecord:
             )
             for each in message.members
         ),
+        empty_since_ms=message.empty_since_ms,
     )
 
 

@@ -6,7 +6,7 @@ Rules: 1 metadata and assignments of members are opaque bytes, carried through a
 id means that the caller has none; 3 `group_instance_id` is None for dynamic members (KIP-345).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from libs.model.errors import KafscaleError
@@ -169,7 +169,9 @@ class GroupRecord:
     protocol_type: str = ""
     protocol: str = ""
     leader: MemberId = NO_MEMBER
-    members: tuple[GroupMember, ...] = field(default=())
+    members: tuple[GroupMember, ...] = ()
+    empty_since_ms: int = 0
+    """Wall time since when it has had no members; 0 while it has some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

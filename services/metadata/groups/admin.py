@@ -17,7 +17,7 @@ from services.metadata.groups.journal import HeldClaim, Journal
 from services.metadata.groups.keys import GROUPS_PREFIX, group_key, group_of_key, offsets_prefix
 from services.metadata.groups.paging import read_all
 from services.metadata.groups.state import GroupState
-from services.metadata.groups.stored import decode_group, encode_group
+from services.metadata.groups.stored import decode_group, decode_offset, encode_group
 from services.metadata.kv.port import KV, Delete, Put
 
 _GROUPS_PAGE = 50
@@ -60,8 +60,11 @@ class GroupAdmin:
         record, _ = decode_group(item)
         return GroupState(group, config=self._config, new_member_id=MemberId, record=record).describe()
 
-    async def delete(self, group: GroupId) -> None:
-        """Raises NotFound(GROUP_ID_NOT_FOUND), Invalid(NON_EMPTY_GROUP), Moved(NOT_COORDINATOR)."""
+    async def delete(self, group: GroupId, *, unless_committed_since_ms: int | None = None) -> None:
+        """Raises NotFound(GROUP_ID_NOT_FOUND), Invalid(NON_EMPTY_GROUP), Moved(NOT_COORDINATOR).
+
+        With `unless_committed_since_ms`, a wall time, a group with a later commit stays, silently.
+        """
         hosted = await self._coordinator.hosting.find(group, create=False)
         if hosted is None:
             raise errors.no_such_group(group)
@@ -71,20 +74,22 @@ class GroupAdmin:
         self._coordinator.drop(hosted, errors.not_coordinator(group))
         held = HeldClaim(group=group, claim=hosted.held.claim, revision=hosted.held.revision, doubtful=True)
         try:
-            await self._erase(held)
+            await self._erase(held, hosted.state.record(), unless_committed_since_ms)
         except Moved:
             # Its outcome was unknown in between, or the group was claimed.
             if await self._kv.get(held.key) is not None:
                 raise
 
-    async def _erase(self, held: HeldClaim) -> None:
+    async def _erase(self, held: HeldClaim, record: GroupRecord, since_ms: int | None) -> None:
         # A write ends the race with commits that were under way: what is read next is all there is.
-        put = Put(key=held.key, value=encode_group(GroupRecord(), held.claim))
+        put = Put(key=held.key, value=encode_group(record, held.claim))
         await self._journal.write(held, [put], timeout_seconds=_WRITE_SECONDS_MAX)
         try:
             items = await read_all(self._kv, offsets_prefix(held.group))
         except Unavailable as error:
             raise errors.store_unavailable(error.message, outcome_unknown=True) from error
+        if since_ms is not None and any(decode_offset(item).committed_ms > since_ms for item in items):
+            return
         deletes = iter([Delete(key=item.key) for item in items])
         while chunk := tuple(islice(deletes, self._config.batch_operations_max)):
             await self._journal.write(held, chunk, timeout_seconds=_WRITE_SECONDS_MAX)

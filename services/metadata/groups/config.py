@@ -35,6 +35,9 @@ class GroupsConfig:
     """Of one transaction with more than one write in it."""
     batch_operations_max: int = TXN_OPERATIONS_MAX - 1
     """One place is left for the write of a group's own key that settles a doubt."""
+    retention_ms: int = 7 * 24 * 3600 * 1000
+    """offsets.retention.minutes: so long after its last member left and its last commit a group expires."""
+    expiry_every_seconds: float = 600.0
     loads_at_once_max: int = 32
     retry_seconds_min: float = 0.05
     retry_seconds_max: float = 2.0

@@ -11,7 +11,7 @@ Rules:
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from libs.clients.group_types import (
     SyncGroup,
     SyncGroupReply,
 )
+from libs.concurrency.clock import Clock
 from libs.model.errors import KafscaleError, Moved, Unavailable
 from libs.model.ids import GroupId
 from libs.model.limits import VALUE_BYTES_MAX
@@ -57,9 +58,15 @@ class Coordinator:
     """`run` keeps the time; requests may come from any task. They raise the kinds of libs/model/errors.py."""
 
     def __init__(
-        self, *, kv: KV, journal: Journal, new_hosting: Callable[[Callable[[Hosted], None]], Hosting]
+        self,
+        *,
+        kv: KV,
+        journal: Journal,
+        clock: Clock,
+        new_hosting: Callable[[Callable[[Hosted], None]], Hosting],
     ) -> None:
         self._kv = kv
+        self._clock = clock
         self._journal = journal
         self._parked: dict[Ticket, _Parked] = {}
         self._next_ticket = 1
@@ -162,7 +169,10 @@ class Coordinator:
         if hosted.persisting or hosted.to_persist is None or hosted.held.lost:
             return
         persist, hosted.to_persist = hosted.to_persist, None
-        value = encode_group(persist.record, hosted.held.claim)
+        record = persist.record
+        if not record.members:
+            record = replace(record, empty_since_ms=self._clock.now_ms())
+        value = encode_group(record, hosted.held.claim)
         if len(value) > VALUE_BYTES_MAX:
             limit = (
                 f"its state of {len(value)} bytes does not fit into the {VALUE_BYTES_MAX} bytes of a value"

@@ -7,7 +7,7 @@ follows from the live replicas, but only the claim decides; 3 memory is bounded:
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -15,6 +15,7 @@ import trio
 
 from libs.clients.group_types import GroupRecord
 from libs.clients.rendezvous import coordinator_of
+from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.concurrency.single_flight import SingleFlight
 from libs.model.cluster import Replica
@@ -61,13 +62,14 @@ class Hosted:
 class Hosting:
     """`replicas` gives the live replicas as last heard; `on_host` hears of each group that was loaded."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument a port
         self,
         *,
         kv: KV,
         replica_id: ReplicaId,
         session: SessionId,
         replicas: Callable[[], Mapping[ReplicaId, Replica]],
+        clock: Clock,
         rand: Rand,
         config: GroupsConfig,
         nursery: trio.Nursery,
@@ -77,6 +79,7 @@ class Hosting:
         self._replica_id = replica_id
         self._session = session
         self._replicas = replicas
+        self._clock = clock
         self._rand = rand
         self._config = config
         self._on_host = on_host
@@ -152,6 +155,8 @@ class Hosting:
                 if item is not None:
                     record, before = decode_group(item)
                     number, revision = before.number, item.mod_revision
+                if not record.members and not record.empty_since_ms:
+                    record = replace(record, empty_since_ms=self._clock.now_ms())
                 claim = Claim(replica_id=self._replica_id, session=self._session, number=number + 1)
                 put = Put(key=key, value=encode_group(record, claim))
                 result = await self._kv.txn([ModRevisionIs(key=key, revision=revision)], [put])

@@ -19,6 +19,7 @@ from libs.model.ids import ReplicaId, SessionId
 from services.metadata.groups.admin import GroupAdmin
 from services.metadata.groups.config import GroupsConfig
 from services.metadata.groups.coordinator import Coordinator
+from services.metadata.groups.expiry import Expiry
 from services.metadata.groups.hosting import Hosting
 from services.metadata.groups.journal import Journal, JournalStatistics
 from services.metadata.groups.offsets import Offsets
@@ -49,12 +50,14 @@ class Groups:
         coordinator: Coordinator,
         offsets: Offsets,
         admin: GroupAdmin,
+        expiry: Expiry,
         journal: Journal,
         config: GroupsConfig,
     ) -> None:
         self.coordinator = coordinator
         self.offsets = offsets
         self.admin = admin
+        self.expiry = expiry
         self._journal = journal
         self._config = config
 
@@ -106,19 +109,26 @@ async def open_groups(
             replica_id=replica_id,
             session=session,
             replicas=replicas,
+            clock=clock,
             rand=rand,
             config=config,
             nursery=nursery,
         )
         coordinator = Coordinator(
-            kv=kv, journal=journal, new_hosting=lambda on_host: new_hosting(on_host=on_host)
+            kv=kv, journal=journal, clock=clock, new_hosting=lambda on_host: new_hosting(on_host=on_host)
         )
         nursery.start_soon(journal.run)
         nursery.start_soon(coordinator.run)
+        admin = GroupAdmin(kv=kv, journal=journal, coordinator=coordinator, config=config)
+        expiry = Expiry(
+            kv=kv, journal=journal, hosting=coordinator.hosting, admin=admin, clock=clock, config=config
+        )
+        nursery.start_soon(expiry.run)
         yield Groups(
             coordinator=coordinator,
             offsets=Offsets(kv=kv, journal=journal, coordinator=coordinator, clock=clock, config=config),
-            admin=GroupAdmin(kv=kv, journal=journal, coordinator=coordinator, config=config),
+            admin=admin,
+            expiry=expiry,
             journal=journal,
             config=config,
         )
