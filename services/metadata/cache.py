@@ -12,12 +12,12 @@ import trio
 from libs.concurrency.rand import Rand
 from libs.concurrency.retry import Backoff
 from libs.concurrency.watermark import Watermark
-from libs.model.errors import Fenced, KafscaleError
+from libs.model.errors import Corrupt, Fenced, KafscaleError
 from libs.model.ids import Revision
 from services.metadata import keys
-from services.metadata.cluster_state import WATCHED, ClusterState, build
-from services.metadata.kv.port import KV, KeyValue, WatchBatch
-from services.metadata.watch import RING_EVENTS_MAX, Feed
+from services.metadata.cluster_state import WATCHED, Changed, ClusterState
+from services.metadata.kv.port import KV, Deleted, KeyValue, WatchBatch
+from services.metadata.rpc_watch import RING_EVENTS_MAX, Feed
 
 PAGE_ITEMS = 1000
 _BACKOFF = Backoff(first_seconds=0.1, max_seconds=2.0)
@@ -107,7 +107,10 @@ class Cache:
                 more = page.more
                 start_after = page.items[-1].key if page.items else ""
         assert revision is not None
-        self.state = build(items, revision)
+        self.state = ClusterState()
+        for item in items:
+            self._apply_one(item)
+        self.state.revision = revision
         self.feed.restart()
         self._loaded.set()
         self._tell()
@@ -122,14 +125,21 @@ class Cache:
         if batch.revision < self.state.revision:
             return
         self.state.revision = batch.revision
-        applied = [(event, self.state.apply(event)) for event in batch.events]
-        changes = [change for _, change in applied if change is not None]
+        changes = [change for event in batch.events if (change := self._apply_one(event)) is not None]
         if changes:
             self.feed.publish(changes)
-        if any(event.key.startswith(WATCHED) for event, _ in applied):
+        if any(event.key.startswith(WATCHED) for event in batch.events):
             self._tell()
         else:
             self._reached.advance(self.state.revision)
+
+    def _apply_one(self, event: KeyValue | Deleted) -> Changed | None:
+        try:
+            return self.state.apply(event)
+        except Corrupt as error:
+            # Somebody wrote to the store by hand: what was known of this one key is kept, the rest goes on.
+            log.error("stored_value_unreadable", key=event.key, error=error.message)
+            return None
 
     def _tell(self) -> None:
         self._reached.advance(self.state.revision)

@@ -1,15 +1,16 @@
 """What a replica knows of the cluster: the watched keys as values, fed by changes. Pure.
 
 Owns: tables by id with their revisions, and what each change means to watchers. Does not own: the watch
-(cache.py), the watchers (watch.py).
+(cache.py), the watchers (rpc_watch.py).
 Rules: 1 partition states, offsets and groups are not here: they are many, and read from the store itself;
 2 a removal is told with the identity of what was there.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
-from libs.clients import convert
 from libs.model.cluster import Assignment, Gateway, Owner, Replica, Topic
 from libs.model.ids import (
     GatewayId,
@@ -23,7 +24,6 @@ from libs.model.ids import (
     TopicPartition,
 )
 from proto.metadata import metadata_pb2 as messages
-from proto.metadata_api.metadata_api_pb2 import AssignmentEntry, Change
 from services.metadata import keys, stored
 from services.metadata.kv.port import Deleted, KeyValue
 from services.metadata.stored import ControllerRecord, DeletedTopic, SessionRecord, SessionState, Stored
@@ -40,6 +40,18 @@ WATCHED = (
     keys.ASSIGNMENTS,
 )
 """Keys and prefixes that a replica keeps in memory."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+Watchable = Topic | Owner | Gateway | Replica | Assignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What a watcher is told: a value as it is now, or as it was when it was removed."""
+
+    value: Watchable
+    removed: bool = False
 
 
 class ClusterState:
@@ -79,27 +91,24 @@ class ClusterState:
         record = self.sessions.get(session)
         return record is not None and record.value.state is SessionState.SEALED
 
-    def apply(self, event: KeyValue | Deleted) -> Change | None:
-        """What watchers are told; None where it is nothing to them."""
+    def apply(self, event: KeyValue | Deleted) -> Changed | None:
+        """What watchers are told; None where it is nothing to them. Raises Corrupt, and changes nothing
+        then.
+        """
         table = event.key.split("/", 1)[0]
         apply = getattr(self, f"_apply_{table}", None)
         if apply is None:
             return None
-        change: Change | None = apply(event)
+        change: Changed | None = apply(event)
         return change
 
-    def changes(self) -> Iterator[Change]:
-        """All that a snapshot tells. What refers to something comes after it."""
-        for topic in self.topics.values():
-            yield Change(topic=convert.topic_message(topic.value))
-        for owner in self.owners.values():
-            yield Change(owner=convert.owner_message(owner.value))
-        for gateway in self.gateways.values():
-            yield Change(gateway=convert.gateway_message(gateway.value))
-        for replica in self.replicas.values():
-            yield Change(replica=convert.replica_message(replica.value))
-        for at, assignment in self.all_assignments():
-            yield _assignment_change(at, convert.assignment_message(assignment.value))
+    def watchables(self) -> Iterator[Watchable]:
+        """All that a snapshot tells."""
+        for table in (self.topics, self.owners, self.gateways, self.replicas):
+            for known in table.values():
+                yield known.value
+        for _, assignment in self.all_assignments():
+            yield assignment.value
 
     # One method a table, named for it.
 
@@ -110,78 +119,53 @@ class ClusterState:
     def _apply_controller(self, event: KeyValue | Deleted) -> None:
         self.controller = stored.controller(event) if isinstance(event, KeyValue) else None
 
-    def _apply_topics(self, event: KeyValue | Deleted) -> Change | None:
+    def _apply_topics(self, event: KeyValue | Deleted) -> Changed | None:
+        topic = stored.topic(event) if isinstance(event, KeyValue) else None
         before = self.topics.pop(TopicName(event.key.removeprefix(keys.TOPICS)), None)
         if before is not None:
             del self.topics_by_id[before.value.topic_id]
-        if isinstance(event, KeyValue):
-            topic = stored.topic(event)
+        if topic is not None:
             self.topics[topic.value.name] = self.topics_by_id[topic.value.topic_id] = topic
-            return Change(topic=convert.topic_message(topic.value))
-        if before is None:
-            return None
-        gone = messages.TopicConfig(name=before.value.name, topic_id=before.value.topic_id.bytes)
-        return Change(removed=True, topic=gone)
+            return Changed(value=topic.value)
+        return None if before is None else Changed(value=before.value, removed=True)
 
     def _apply_deleting(self, event: KeyValue | Deleted) -> None:
-        topic_id = TopicId(keys.last_id_of(event.key))
-        if isinstance(event, KeyValue):
-            self.deleting[topic_id] = stored.deleted_topic(event)
-        else:
-            self.deleting.pop(topic_id, None)
-
-    def _apply_owners(self, event: KeyValue | Deleted) -> Change:
-        owner_id = OwnerId(event.key.removeprefix(keys.OWNERS))
-        if isinstance(event, KeyValue):
-            owner = self.owners[owner_id] = stored.owner(event)
-            return Change(owner=convert.owner_message(owner.value))
-        self.owners.pop(owner_id, None)
-        return Change(removed=True, owner=messages.OwnerRegistration(owner=owner_id))
+        self._put(self.deleting, TopicId(keys.last_id_of(event.key)), event, stored.deleted_topic)
 
     def _apply_sessions(self, event: KeyValue | Deleted) -> None:
-        session = SessionId(keys.last_id_of(event.key))
-        if isinstance(event, KeyValue):
-            self.sessions[session] = stored.session(event)
-        else:
-            self.sessions.pop(session, None)
+        self._put(self.sessions, SessionId(keys.last_id_of(event.key)), event, stored.session)
 
-    def _apply_gateways(self, event: KeyValue | Deleted) -> Change:
+    def _apply_owners(self, event: KeyValue | Deleted) -> Changed | None:
+        return self._put(self.owners, OwnerId(event.key.removeprefix(keys.OWNERS)), event, stored.owner)
+
+    def _apply_gateways(self, event: KeyValue | Deleted) -> Changed | None:
         gateway_id = GatewayId(event.key.removeprefix(keys.GATEWAYS))
-        if isinstance(event, KeyValue):
-            gateway = self.gateways[gateway_id] = stored.gateway(event)
-            return Change(gateway=convert.gateway_message(gateway.value))
-        self.gateways.pop(gateway_id, None)
-        return Change(removed=True, gateway=messages.GatewayRegistration(gateway=gateway_id))
+        return self._put(self.gateways, gateway_id, event, stored.gateway)
 
-    def _apply_replicas(self, event: KeyValue | Deleted) -> Change:
+    def _apply_replicas(self, event: KeyValue | Deleted) -> Changed | None:
         replica_id = ReplicaId(event.key.removeprefix(keys.REPLICAS))
-        if isinstance(event, KeyValue):
-            replica = self.replicas[replica_id] = stored.replica(event)
-            return Change(replica=convert.replica_message(replica.value))
-        self.replicas.pop(replica_id, None)
-        return Change(removed=True, replica=messages.ReplicaRegistration(replica=replica_id))
+        return self._put(self.replicas, replica_id, event, stored.replica)
 
-    def _apply_assignments(self, event: KeyValue | Deleted) -> Change:
+    def _apply_assignments(self, event: KeyValue | Deleted) -> Changed | None:
         at = keys.topic_partition_of(event.key)
-        if isinstance(event, KeyValue):
-            assignment = self.assignments[at.topic_id][at.partition] = stored.assignment(event)
-            return _assignment_change(at, convert.assignment_message(assignment.value))
-        of_topic = self.assignments[at.topic_id]
-        of_topic.pop(at.partition, None)
-        if not of_topic:
+        changed = self._put(self.assignments[at.topic_id], at.partition, event, stored.assignment)
+        if not self.assignments[at.topic_id]:
             del self.assignments[at.topic_id]
-        return _assignment_change(at, None)
+        return changed
 
+    def _put(
+        self,
+        table: dict[K, Stored[V]],
+        key: K,
+        event: KeyValue | Deleted,
+        read: Callable[[KeyValue], Stored[V]],
+    ) -> Changed | None:
+        if isinstance(event, KeyValue):
+            known = table[key] = read(event)
+            return self._changed(known.value)
+        before = table.pop(key, None)
+        return None if before is None else self._changed(before.value, removed=True)
 
-def build(items: Iterable[KeyValue], revision: Revision) -> ClusterState:
-    """The state that these items are, all of one revision."""
-    state = ClusterState()
-    for item in items:
-        state.apply(item)
-    state.revision = revision
-    return state
-
-
-def _assignment_change(at: TopicPartition, message: messages.Assignment | None) -> Change:
-    entry = AssignmentEntry(topic_id=at.topic_id.bytes, partition=at.partition, assignment=message)
-    return Change(removed=message is None, assignment=entry)
+    @staticmethod
+    def _changed(value: object, *, removed: bool = False) -> Changed | None:
+        return Changed(value=value, removed=removed) if isinstance(value, Watchable) else None

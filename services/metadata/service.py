@@ -10,7 +10,6 @@ a lease.
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -21,6 +20,7 @@ from libs.concurrency.retry import Backoff, RetryPolicy, retry
 from libs.model.cluster import Replica
 from libs.model.errors import KafscaleError, Unavailable
 from libs.model.ids import ReplicaId, Revision, SessionId
+from libs.rpc import IServable
 from services.metadata.cache import Cache
 from services.metadata.cluster_info import ensure_cluster
 from services.metadata.config import MetadataOptions
@@ -36,11 +36,8 @@ from services.metadata.producer_ids import ProducerIds
 from services.metadata.registrations import Registrations
 from services.metadata.replica import ReplicaLease
 from services.metadata.rpc import MetadataHandlers
+from services.metadata.rpc_watch import WatchStatistics
 from services.metadata.topics import Topics
-from services.metadata.watch import WatchStatistics
-
-if TYPE_CHECKING:
-    from grpclib._typing import IServable
 
 STORE_SECONDS_MAX = 20.0
 """How long a start waits for the store's first answer."""
@@ -83,7 +80,7 @@ class Metadata:
         self._groups = groups
         self._handlers = handlers
 
-    def rpc_services(self) -> "Sequence[IServable]":
+    def rpc_services(self) -> Sequence[IServable]:
         """For the internal port: Metadata and Groups."""
         return (self._handlers, *self._groups.rpc_services())
 

@@ -7,16 +7,18 @@ together.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import trio
 
+from libs.clients import convert
+from libs.model.cluster import Assignment, Gateway, Owner, Replica, Topic
 from libs.model.errors import Overloaded, Unavailable
 from libs.model.ids import Revision
-from proto.metadata_api.metadata_api_pb2 import Change, WatchEvent
-from services.metadata.cluster_state import ClusterState
+from proto.metadata_api.metadata_api_pb2 import AssignmentEntry, Change, WatchEvent
+from services.metadata.cluster_state import Changed, ClusterState, Watchable
 
 SNAPSHOT_PART_CHANGES_MAX = 1000
 RING_EVENTS_MAX = 4096
@@ -55,10 +57,11 @@ class Feed:
         self._floor = self._state().revision
         self._wake()
 
-    def publish(self, changes: list[Change]) -> None:
+    def publish(self, changes: Sequence[Changed]) -> None:
         """The changes of the state's revision, which was just reached."""
         state = self._state()
-        self._ring.append(WatchEvent(revision=state.revision, changes=changes, cluster_id=state.cluster_id))
+        messages = [_message(change.value, removed=change.removed) for change in changes]
+        self._ring.append(WatchEvent(revision=state.revision, changes=messages, cluster_id=state.cluster_id))
         while len(self._ring) > self._ring_events_max:
             self._floor = Revision(self._ring.popleft().revision)
             self._first += 1
@@ -132,7 +135,7 @@ class Feed:
     def _snapshot(self) -> Iterator[WatchEvent]:
         # Built at once: the state changes while the parts are sent.
         state = self._state()
-        changes = state.changes()
+        changes = (_message(value) for value in state.watchables())
         parts = [list(islice(changes, SNAPSHOT_PART_CHANGES_MAX))]
         while part := list(islice(changes, SNAPSHOT_PART_CHANGES_MAX)):
             parts.append(part)
@@ -142,3 +145,22 @@ class Feed:
             yield WatchEvent(
                 revision=revision, snapshot=True, more=index < last, changes=part, cluster_id=cluster_id
             )
+
+
+def _message(value: Watchable, *, removed: bool = False) -> Change:
+    match value:
+        case Topic():
+            return Change(removed=removed, topic=convert.topic_message(value))
+        case Owner():
+            return Change(removed=removed, owner=convert.owner_message(value))
+        case Gateway():
+            return Change(removed=removed, gateway=convert.gateway_message(value))
+        case Replica():
+            return Change(removed=removed, replica=convert.replica_message(value))
+        case Assignment():
+            entry = AssignmentEntry(
+                topic_id=value.topic_id.bytes,
+                partition=value.partition,
+                assignment=convert.assignment_message(value),
+            )
+            return Change(removed=removed, assignment=entry)
