@@ -72,6 +72,7 @@ class Coordinator:
         self._next_ticket = 1
         self._alarms: list[tuple[float, int, Hosted]] = []
         self._alarms_set = 0
+        self._store_away_until = 0.0
         self._alarm_is_nearer = trio.Event()
         self.hosting = new_hosting(self._set_alarm)
 
@@ -219,9 +220,8 @@ class Coordinator:
                 await self._look_at(hosted)
 
     def _drop_foreign(self) -> None:
-        for hosted in self.hosting:
-            if not self.hosting.is_mine(hosted.group):
-                self.drop(hosted, errors.not_coordinator(hosted.group))
+        for hosted in self.hosting.take_foreign():
+            self.drop(hosted, errors.not_coordinator(hosted.group))
 
     async def _look_at(self, hosted: Hosted) -> None:
         deadline = hosted.state.next_deadline()
@@ -232,12 +232,16 @@ class Coordinator:
     async def _judge(self, hosted: Hosted) -> None:
         """Lets time act on a group, once the store has confirmed that it is ours (rule 2)."""
         item = None
+        if trio.current_time() < self._store_away_until:
+            hosted.judged = False
+            return
         try:
             with trio.fail_after(_CONFIRM_SECONDS_MAX):
                 item = await self._kv.get(hosted.held.key)
         except (Unavailable, trio.TooSlowError):
-            if hosted.judged:
-                log.warning("group_time_stands_still", group=hosted.group)
+            # One question a sweep is enough for all groups: each may take seconds to fail.
+            self._store_away_until = trio.current_time() + _SWEEP_SECONDS / 2
+            log.warning("group_time_stands_still", group=hosted.group)
             hosted.judged = False
             return
         if hosted.held.lost:

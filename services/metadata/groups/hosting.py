@@ -88,6 +88,7 @@ class Hosting:
         )
         self._hosted: dict[GroupId, Hosted] = {}
         self._closed = False
+        self._replicas_before: frozenset[ReplicaId] = frozenset()
 
     def __len__(self) -> int:
         return len(self._hosted)
@@ -104,6 +105,14 @@ class Hosting:
 
     def is_mine(self, group: GroupId) -> bool:
         return not self._closed and coordinator_of(group, self._replicas()) == self._replica_id
+
+    def take_foreign(self) -> list[Hosted]:
+        """Groups that are somebody else's since the live replicas changed; told once a change."""
+        replicas = frozenset(self._replicas())
+        if replicas == self._replicas_before:
+            return []
+        self._replicas_before = replicas
+        return [hosted for hosted in self if coordinator_of(hosted.group, replicas) != self._replica_id]
 
     def check_mine(self, group: GroupId) -> None:
         """Raises Moved(NOT_COORDINATOR, COORDINATOR_LOADING), Invalid(INVALID_GROUP_ID)."""

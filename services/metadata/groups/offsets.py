@@ -12,7 +12,7 @@ import trio
 
 from libs.clients.group_types import NO_MEMBER, CommitOffsets, OffsetCommit
 from libs.concurrency.clock import Clock
-from libs.model.errors import Invalid, KafscaleError, Moved, Reason, Unavailable
+from libs.model.errors import Fenced, Invalid, KafscaleError, Moved, Reason, Unavailable
 from libs.model.ids import GroupId, TopicPartition
 from libs.model.limits import OFFSET_METADATA_BYTES_MAX
 from services.metadata.groups import errors
@@ -83,7 +83,7 @@ class Offsets:
                 found = [await self._kv.get(offset_key(group, at)) for at in partitions]
                 return tuple(decode_offset(item) for item in found if item is not None)
             items = await read_all(self._kv, offsets_prefix(group))
-        except Unavailable as error:
+        except (Unavailable, Fenced) as error:
             raise errors.store_unavailable(
                 f"offsets of group {group!r} can't be read: {error.message}", outcome_unknown=False
             ) from error

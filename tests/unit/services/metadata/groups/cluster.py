@@ -31,6 +31,8 @@ class FaultyKV(MemoryKV):
     def __init__(self) -> None:
         super().__init__()
         self.is_down = False
+        self.hangs = False
+        self.gets = 0
         self.lose_replies = 0
         self.lose_requests = 0
         self.delay_requests = 0
@@ -39,6 +41,7 @@ class FaultyKV(MemoryKV):
         self.refused = 0
 
     async def get(self, key: str) -> KeyValue | None:
+        self.gets += 1
         await self._check_up()
         return await super().get(key)
 
@@ -68,6 +71,8 @@ class FaultyKV(MemoryKV):
 
     async def _check_up(self) -> None:
         await trio.lowlevel.checkpoint()
+        if self.hangs:
+            await trio.sleep_forever()
         if self.is_down:
             raise Unavailable("the store is away", reason=Reason.METADATA_UNAVAILABLE)
 

@@ -323,6 +323,21 @@ async def test_while_the_store_is_away_nobody_is_expired(autojump_clock: trio.te
             await beat(client, follower)
 
 
+async def test_a_store_that_never_answers_is_asked_once_for_all_groups(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_cluster() as (cluster, client):
+        joined = {}
+        for name in (GroupId(f"g{index}") for index in range(50)):
+            joined[name] = (await client.join(join_request(group=name))).member_id
+        cluster.kv.hangs = True
+        asked = cluster.kv.gets
+        await trio.sleep(60)
+        assert cluster.kv.gets - asked <= 20
+        for name, member_id in joined.items():
+            await client.heartbeat(Heartbeat(group=name, member_id=member_id, generation=1))
+
+
 async def test_a_rebalance_waits_for_the_store_and_completes(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster() as (cluster, client):
         joined = await client.join(join_request())
