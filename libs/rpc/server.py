@@ -115,6 +115,10 @@ class Server:
         self._dispatcher.end_all(Unavailable("the server is shutting down", outcome_unknown=True))
         with trio.move_on_after(self.limits.close_timeout_seconds):
             await self._dispatcher.wait_idle()
+            for connection in self._connections:
+                connection.close_when_idle()  # what the callers are told has to be written first
+            if self._connections:
+                await self._all_gone.wait()
         for connection in list(self._connections):
             connection.lose("the server is shutting down")
         if self._connections:

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import h2.config
@@ -66,7 +66,8 @@ class RawPeer:
             self.events.append(event)
             if isinstance(event, h2.events.DataReceived):
                 self.data += event.data
-        await self.flush()
+        with suppress(trio.BrokenResourceError):  # the other end may have closed; the next read says so
+            await self.flush()
         return True
 
     async def wait_event(self, kind: type[E], where: Callable[[E], bool] = lambda event: True) -> E:
