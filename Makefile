@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do "$$p" -c '$(NEW_ENOUGH)' 2>/dev/null &
 NO_PYTHON := no Python 3.11 or newer (with venv) runs here: install one, or name it with make PYTHON=...
 need_python = $(or $(PYTHON),$(error $(NO_PYTHON)))
 
-.PHONY: help setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
+.PHONY: help up stack stack-restart bench setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,21 @@ setup-runtime: $(VENV)/runtime.stamp $(VENV)/proto.stamp ## install what the ser
 setup: setup-runtime $(VENV)/dev.stamp ## install what tests and checks need as well
 
 proto: $(VENV)/proto.stamp ## generate the protobuf code
+
+# In a process group of its own, so that Ctrl-C reaches the program alone: make would die of it.
+FRONT := bash -c 'set -m; "$$@"; exit $$?' front
+
+up: setup-runtime ## serve Kafka on 127.0.0.1:9092, everything in ./data (KAFSCALE_DATA_DIR)
+	@$(FRONT) $(PY) -m services.standalone
+
+stack: setup ## etcd, MinIO and every service as processes here; RESTART=1 starts the dead again
+	@$(FRONT) $(PY) -m tools.stack up $(if $(RESTART),--restart)
+
+stack-restart: setup ## start one process of the running stack again: NAME=owner-0
+	@$(PY) -m tools.stack restart $(or $(NAME),$(error say which: make stack-restart NAME=owner-0))
+
+bench: setup tools ## throughput and latency beside Apache Kafka, as ratios (about 10 minutes)
+	@$(PY) -m tools.bench $(BENCH)
 
 prerequisites: ## name what this machine lacks for `make test`, in one line each
 	@$(need_python) -m tools.toolchain --check

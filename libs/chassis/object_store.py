@@ -1,0 +1,96 @@
+"""The object store as settings name it, measured: `KAFSCALE_S3_BUCKET` selects S3, else the directory.
+
+Owns: the store's settings and its metrics. Does not own: the adapters (libs/objectstore).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, Field, SecretStr
+
+from libs.concurrency.rand import Rand
+from libs.model.errors import Invalid, KafscaleError, Reason
+from libs.objectstore.opening import ObjectStoreSettings, open_object_store
+from libs.objectstore.port import ObjectStore
+from libs.telemetry.metrics import Metrics
+
+OBJECTS_FOLDER = "objects"
+
+
+class ObjectStoreOptions(BaseModel):
+    """Where records live."""
+
+    data_dir: Path = Field(default=Path("data"), description="folder of the embedded stores")
+    s3_bucket: str | None = Field(
+        default=None, min_length=3, max_length=63, description="bucket; unset: objects/ in the data directory"
+    )
+    s3_endpoint: str | None = Field(
+        default=None, pattern=r"^https?://", description="URL of an S3 that is not Amazon's own"
+    )
+    s3_region: str = Field(default="us-east-1", description="the bucket's region")
+    s3_access_key: str | None = Field(
+        default=None, description="access key; unset: the environment's own credentials, as the AWS tools do"
+    )
+    s3_secret_key: SecretStr | None = Field(default=None, description="secret key of the access key")
+    s3_namespace: str = Field(default="", description="prefix of every key, so that clusters share a bucket")
+
+    def store_settings(self) -> ObjectStoreSettings:
+        return ObjectStoreSettings(
+            directory=None if self.s3_bucket else str(self.data_dir / OBJECTS_FOLDER),
+            bucket=self.s3_bucket,
+            endpoint=self.s3_endpoint,
+            region=self.s3_region,
+            access_key=self.s3_access_key,
+            secret_key=self.s3_secret_key,
+            namespace=self.s3_namespace,
+        )
+
+
+class ObjectStoreMetrics:
+    """The Recorder of libs/objectstore as metrics. They are called s3 whichever store there is."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._operations = metrics.counter("kafscale_s3_operations", "object store operations")
+        self._seconds = metrics.histogram(
+            "kafscale_s3_operation_seconds", "length of object store operations"
+        )
+        self._bytes = metrics.counter("kafscale_s3_bytes", "bytes sent to and received from the object store")
+
+    def observe(self, operation: str, outcome: str, seconds: float, size_bytes: int) -> None:
+        self._operations.add(1, {"operation": operation, "outcome": outcome})
+        self._seconds.record(seconds, {"operation": operation})
+        self._bytes.add(size_bytes, {"operation": operation})
+
+
+@asynccontextmanager
+async def open_configured_store(
+    options: ObjectStoreOptions, *, rand: Rand, metrics: Metrics
+) -> AsyncIterator[ObjectStore]:
+    """The store, probed. Raises with the settings' names where it does not work: a start ends there."""
+    settings = options.store_settings()
+    if settings.directory is not None:
+        _make(Path(settings.directory))
+    opening = open_object_store(settings, rand=rand, recorder=ObjectStoreMetrics(metrics))
+    try:
+        opened = await opening.__aenter__()
+    except KafscaleError as error:
+        where = settings.directory or f"bucket {settings.bucket} at {settings.endpoint or 'Amazon S3'}"
+        hint = (
+            "check KAFSCALE_DATA_DIR"
+            if settings.directory
+            else "check KAFSCALE_S3_BUCKET, _S3_ENDPOINT, _S3_REGION, _S3_ACCESS_KEY and _S3_SECRET_KEY"
+        )
+        raise type(error)(f"the object store ({where}) can't be used: {error.message}; {hint}") from error
+    try:
+        yield opened.store
+    finally:
+        await opening.__aexit__(None, None, None)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        text = f"cannot create {directory}: {error.strerror}; choose another KAFSCALE_DATA_DIR"
+        raise Invalid(text, reason=Reason.INVALID_CONFIG) from error
