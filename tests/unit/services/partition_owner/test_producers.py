@@ -1,0 +1,148 @@
+"""Producer state against KIP-98's rules, and against a producer that sends everything twice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.model.errors import Fenced, Invalid, Reason
+from libs.records import BatchView, split_batches
+from libs.segments.wal import SEQUENCE_MODULUS, ProducerRun
+from services.partition_owner.producers import ProducerStates, trimmed
+from tests.support.records import Record, encode_batch
+
+LAST = SEQUENCE_MODULUS - 1
+
+
+def states(**bounds: int) -> ProducerStates:
+    return ProducerStates(
+        expiration_ms=bounds.get("expiration_ms", 1000), count_max=bounds.get("count_max", 100)
+    )
+
+
+def sent(sequence: int, count: int = 1, *, producer_id: int = 7, epoch: int = 0) -> BatchView:
+    data = encode_batch(
+        [Record(None, b"v")] * count, producer_id=producer_id, producer_epoch=epoch, base_sequence=sequence
+    )
+    return split_batches(data)[0]
+
+
+def test_next_in_order() -> None:
+    producers = states()
+    assert producers.check(sent(0, 3)) is None
+    producers.add(sent(0, 3), base_offset=10, now_ms=0)
+    assert producers.check(sent(3)) is None
+
+
+def test_duplicate_names_the_original() -> None:
+    producers = states()
+    for number in range(5):
+        producers.add(sent(number * 2, 2), base_offset=100 + number * 2, now_ms=0)
+    for number in range(5):
+        original = producers.check(sent(number * 2, 2))
+        assert original is not None
+        assert original.base_offset == 100 + number * 2
+        assert original.last_offset == 101 + number * 2
+
+
+def test_only_five_are_remembered() -> None:
+    producers = states()
+    for number in range(6):
+        producers.add(sent(number), base_offset=number, now_ms=0)
+    with pytest.raises(Invalid) as caught:
+        producers.check(sent(0))
+    assert caught.value.reason is Reason.OUT_OF_ORDER_SEQUENCE
+    assert producers.check(sent(1)) is not None
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 3, 9])
+def test_a_gap_or_an_overlap_is_out_of_order(sequence: int) -> None:
+    producers = states()
+    producers.add(sent(0, 2), base_offset=0, now_ms=0)
+    with pytest.raises(Invalid) as caught:
+        producers.check(sent(sequence))
+    assert caught.value.reason is Reason.OUT_OF_ORDER_SEQUENCE
+
+
+def test_unknown_producer_may_begin_anywhere() -> None:
+    assert states().check(sent(42)) is None
+
+
+def test_new_epoch_begins_at_zero() -> None:
+    producers = states()
+    producers.add(sent(5), base_offset=0, now_ms=0)
+    with pytest.raises(Invalid):
+        producers.check(sent(6, epoch=1))
+    assert producers.check(sent(0, epoch=1)) is None
+    producers.add(sent(0, epoch=1), base_offset=1, now_ms=0)
+    with pytest.raises(Fenced) as caught:
+        producers.check(sent(6, epoch=0))
+    assert caught.value.reason is Reason.INVALID_PRODUCER_EPOCH
+    entry = producers.get(7)
+    assert entry is not None
+    assert [run.producer_epoch for run in entry.runs] == [1]
+
+
+def test_sequences_wrap() -> None:
+    producers = states()
+    producers.add(sent(LAST - 1, 2), base_offset=0, now_ms=0)
+    assert producers.check(sent(0)) is None
+    producers.add(sent(LAST, 3), base_offset=2, now_ms=0)  # LAST, 0, 1
+    assert producers.check(sent(2)) is None
+    original = producers.check(sent(LAST, 3))
+    assert original is not None
+    assert original.last_offset == 4
+
+
+def test_put_back_undoes() -> None:
+    producers = states()
+    before = producers.get(7)
+    producers.add(sent(0), base_offset=0, now_ms=0)
+    producers.put_back(7, before)
+    assert len(producers) == 0
+    producers.add(sent(0), base_offset=0, now_ms=0)
+    kept = producers.get(7)
+    producers.add(sent(1), base_offset=1, now_ms=0)
+    producers.put_back(7, kept)
+    assert producers.check(sent(1)) is None
+
+
+def test_expiry_by_age_and_by_count() -> None:
+    producers = states(expiration_ms=1000, count_max=2)
+    for producer_id in range(3):
+        producers.add(sent(0, producer_id=producer_id), base_offset=producer_id, now_ms=producer_id * 100)
+    producers.add(sent(1, producer_id=0), base_offset=3, now_ms=300)
+    producers.expire(300)
+    assert producers.get(1) is None  # the least recently seen of three, where two are allowed
+    assert producers.get(0) is not None
+    producers.expire(1200)
+    assert producers.get(2) is None
+    assert producers.get(0) is not None
+    producers.expire(1300)
+    assert len(producers) == 0
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=20), st.integers(0, 6))
+def test_restored_state_knows_the_same(counts: list[int], back: int) -> None:
+    """What is rebuilt from the footers' runs answers as the state that wrote them."""
+    live = states()
+    runs: list[ProducerRun] = []
+    sequence = offset = 0
+    batches: list[BatchView] = []
+    for count in counts:
+        batch = sent(sequence, count)
+        batches.append(batch)
+        assert live.check(batch) is None
+        runs.append(live.add(batch, base_offset=offset, now_ms=0))
+        sequence += count
+        offset += count
+    restored = states()
+    restored.restore(trimmed(runs), now_ms=5)
+    assert restored.check(sent(sequence)) is None
+    for batch in batches[-5:]:
+        assert restored.check(batch) == live.check(batch) is not None
+
+
+def test_trimmed_keeps_the_last_five_of_each() -> None:
+    runs = [ProducerRun(number % 2, 0, number, number, number, 0) for number in range(14)]
+    assert trimmed(runs) == tuple(runs[4:])
+    assert trimmed(runs[:3]) == tuple(runs[:3])
