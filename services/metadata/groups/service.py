@@ -4,11 +4,10 @@ Owns: joining the parts of this package, their life and end. Does not own: the r
 Rules: 1 the journal outlives the requests: a drain lets what is in line reach the store, for a bounded time.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -25,9 +24,6 @@ from services.metadata.groups.journal import Journal, JournalStatistics
 from services.metadata.groups.offsets import Offsets
 from services.metadata.groups.rpc import GroupsRpc
 from services.metadata.kv.port import KV
-
-if TYPE_CHECKING:
-    from grpclib._typing import IServable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +57,8 @@ class Groups:
         self._journal = journal
         self._config = config
 
-    def rpc_services(self) -> "Sequence[IServable]":
-        rpc = GroupsRpc(coordinator=self.coordinator, offsets=self.offsets, admin=self.admin)
-        return (rpc,)
+    def rpc_services(self) -> tuple[GroupsRpc, ...]:
+        return (GroupsRpc(coordinator=self.coordinator, offsets=self.offsets, admin=self.admin),)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Gives every group up: requests and those parked get Moved(NOT_COORDINATOR).
