@@ -76,7 +76,7 @@ def partition_code_of(error: KafscaleError) -> ErrorCode:
 
     Nothing is known to be wrong with the data where a peer merely can't be reached.
     """
-    if isinstance(error, Moved | Unavailable | Overloaded) and error.reason is not Reason.STORAGE_ERROR:
+    if isinstance(error, Moved | Unavailable | Overloaded):
         return ErrorCode.not_leader_or_follower
     return code_of(error)
 

@@ -15,9 +15,7 @@ def show_statistics(metrics: Metrics, read: Callable[[], GatewayStatistics]) -> 
     metrics.gauge("kafscale_connections_max", "bound of connections", lambda: read().connections_max)
     metrics.gauge("kafscale_in_flight_bytes", "unanswered request bytes", lambda: read().in_flight_bytes)
     metrics.gauge("kafscale_in_flight_bytes_max", "bound of those bytes", lambda: read().in_flight_bytes_max)
-    metrics.gauge(
-        "kafscale_fetched_bytes", "record bytes on their way out", lambda: read().fetched_bytes
-    )
+    metrics.gauge("kafscale_fetched_bytes", "record bytes on their way out", lambda: read().fetched_bytes)
     metrics.gauge("kafscale_fetched_bytes_max", "bound of those bytes", lambda: read().fetched_bytes_max)
     metrics.gauge("kafscale_requests_waiting", "requests that wait for room", lambda: read().requests_waiting)
     metrics.gauge("kafscale_appends_waiting", "appends held by the gateway", lambda: read().appends_waiting)

@@ -7,8 +7,8 @@ process sees that.
 """
 
 import argparse
-import os
 import random
+import resource
 import sys
 
 from libs.model.errors import Invalid
@@ -88,10 +88,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     given = parser.parse_args()
     # What asks for more memory than this would have ended a small machine.
-    if os.name == "posix":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     good, bad = run(given.seed, given.count)
     sys.stdout.write(f"{good} were requests, {bad} were refused\n")
 

@@ -38,7 +38,7 @@ _BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
 
 
 def entity(cls: type[Any], values: Values) -> Any:
-    """An entity of `cls`: nested structs are mappings, what is not given is empty, what it lacks is ignored."""
+    """An entity of `cls`: structs are mappings, what is not given is empty, what it lacks is ignored."""
     known: dict[str, Any] = {}
     for each in fields(cls):
         kind = classify_field(each)
@@ -95,16 +95,18 @@ def _random_primitive(kafka_type: str, rand: Random) -> Any:
         return rand.randrange(-(1 << bits), 1 << bits)
     match kafka_type:
         case "string":
-            return "".join(rand.choice("abcäΩ-._") for _ in range(rand.choice((0, 1, 5, 200))))
+            value: Any = "".join(rand.choice("abcäΩ-._") for _ in range(rand.choice((0, 1, 5, 200))))
         case "bytes" | "records":
-            return rand.randbytes(rand.choice((0, 1, 70, 300)))
+            value = rand.randbytes(rand.choice((0, 1, 70, 300)))
         case "bool":
-            return rand.random() < 0.5
+            value = rand.random() < 0.5
         case "uuid":
-            return UUID(bytes=rand.randbytes(16))
+            value = UUID(bytes=rand.randbytes(16))
         case "timedelta_i32" | "timedelta_i64":
-            return timedelta(milliseconds=rand.randrange(-1, 100_000))
-    return _PLAIN[kafka_type]
+            value = timedelta(milliseconds=rand.randrange(-1, 100_000))
+        case _:
+            value = _PLAIN[kafka_type]
+    return value
 
 
 def body_bytes(request: Any) -> bytes:
@@ -133,7 +135,7 @@ def request_frame(
 def frame_of(request: Any, *, correlation_id: int = 1, client_id: str = "test") -> bytes:
     """The frame of a request, without its length."""
     name = client_id.encode()
-    head = (
+    head: bytes = (
         request.__api_key__.to_bytes(2, "big", signed=True)
         + request.__version__.to_bytes(2, "big", signed=True)
         + correlation_id.to_bytes(4, "big", signed=True)

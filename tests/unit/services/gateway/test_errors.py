@@ -25,7 +25,7 @@ def test_appends() -> None:
 
 def test_partitions() -> None:
     assert partition_code_of(Unavailable("", reason=Reason.TIMED_OUT)) is ErrorCode.not_leader_or_follower
-    assert partition_code_of(Unavailable("")) is ErrorCode.kafka_storage_error
+    assert partition_code_of(Corrupt("")) is ErrorCode.kafka_storage_error
     assert partition_code_of(Invalid("", reason=Reason.OFFSET_OUT_OF_RANGE)) is ErrorCode.offset_out_of_range
     assert partition_code_of(NotFound("")) is ErrorCode.unknown_topic_or_partition
 
