@@ -24,6 +24,7 @@ from libs.chassis.readiness import Readiness
 from libs.concurrency.clock import Clock, SystemClock
 from libs.concurrency.rand import Rand, SystemRand
 from libs.model.errors import Invalid, KafscaleError
+from libs.model.limits import KIB, MIB
 from libs.rpc import Health, IServable, Server, with_reflection
 from libs.telemetry.logs import configure_logs
 from libs.telemetry.metrics import Metrics
@@ -90,6 +91,7 @@ def run(settings_class: type[S], open_service: OpenService[S], environ: Mapping[
     except Invalid as error:
         sys.stderr.write(f"{settings_class.service}: {error.message}\n")
         return 2
+    keep_freed_memory()
     configure_logs(service=settings.service, level=settings.log_level, log_format=settings.log_format)
     try:
         return trio.run(partial(_Process(settings, open_service).run))
@@ -97,6 +99,16 @@ def run(settings_class: type[S], open_service: OpenService[S], environ: Mapping[
         return _failed(settings, group)
     except KafscaleError as error:
         return _failed(settings, BaseExceptionGroup("start", [error]))
+
+
+def keep_freed_memory() -> None:
+    """Lets glibc keep freed buffers of up to 32 MiB instead of giving each back to the kernel.
+
+    Its mmap threshold follows the largest mapped block that was freed, up to just below 32 MiB (mallopt(3));
+    without this each large message pays a page fault for every 4 KiB: 470 MB per CPU second of gRPC became
+    645.
+    """
+    bytearray(32 * MIB - 64 * KIB)
 
 
 def _failed(settings: ServiceSettings, group: BaseExceptionGroup[BaseException]) -> int:

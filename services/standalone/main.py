@@ -1,7 +1,9 @@
 """Joins metadata, one partition owner and one gateway over the in-memory transport.
 
-Owns: who is opened inside whom. Rules: 1 metadata outlives the owner, the owner outlives the gateway, so a
-drain goes the other way round; 2 the data directory's lock is held around all of it.
+Owns: who is opened inside whom.
+Rules: 1 metadata outlives the owner, the owner outlives the gateway; a drain goes the other way round;
+2 the metadata store locks the data directory, which proves that the predecessor is dead, so that a restart
+waits for no lease.
 """
 
 import sys
@@ -10,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import trio
-from services.metadata.kv.sqlite import open_sqlite
 
 from libs.chassis.listeners import bind, port_of
 from libs.chassis.object_store import open_configured_store
@@ -24,6 +25,7 @@ from libs.rpc import IServable, Server
 from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder
 from services.gateway.service import GatewayService, open_gateway
+from services.metadata.kv.sqlite import open_sqlite_kv
 from services.metadata.service import Metadata, open_metadata
 from services.partition_owner.control_rpc import OwnerControlRpc
 from services.partition_owner.list_offsets import RECORDS_POOL
@@ -31,7 +33,6 @@ from services.partition_owner.metrics import MetricsRecorder as OwnerRecorder
 from services.partition_owner.metrics import show_statistics as show_owner
 from services.partition_owner.service import PartitionOwner, open_partition_owner
 from services.standalone.config import StandaloneSettings
-from services.standalone.data_dir import locked
 from services.standalone.memory_network import MemoryNetwork
 
 METADATA, OWNER = "metadata", "owner"
@@ -96,9 +97,10 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
     settings, rand, clock = host.settings, host.rand, host.clock
     network = MemoryNetwork()
     async with AsyncExitStack() as stack:
-        data_dir = stack.enter_context(locked(settings.data_dir))
         listeners = await bind(settings.bind_host, settings.kafka_port, setting="KAFSCALE_KAFKA_PORT")
-        kv = await stack.enter_async_context(open_sqlite(data_dir, clock=clock))
+        kv = await stack.enter_async_context(
+            open_sqlite_kv(settings.data_dir, history_revisions_max=settings.history_revisions)
+        )
         store = await stack.enter_async_context(
             open_configured_store(settings, rand=rand, metrics=host.metrics)
         )
