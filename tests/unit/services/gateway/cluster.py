@@ -115,6 +115,10 @@ class FakeMetadata(MetadataBase):
         self._tell(self._assign(new))
         return new
 
+    def release(self, at: TopicPartition) -> None:
+        """Says that the owner is giving the partition up."""
+        self._tell(self._assign(replace(self.assignments[at], state=AssignmentState.RELEASING)))
+
     def delete(self, name: str) -> Topic:
         topic = self.topics.pop(TopicName(name))
         changes = [api.Change(removed=True, topic=convert.topic_message(topic))]
@@ -272,9 +276,16 @@ class FakeOwner(PartitionOwnerBase):
         """While set, appends are taken but answered only when the event is."""
         self.appended = trio.Event()
         self.received = 0
+        self.streams = 0
         self.fetches = 0
         self.cancelled_fetches = 0
         self.lost_streams = trio.Event()
+        self._heard = trio.lowlevel.ParkingLot()
+
+    async def wait(self, condition: Callable[[], bool]) -> None:
+        """Until the condition holds; looked at whenever this owner hears something."""
+        while not condition():
+            await self._heard.park()
 
     def end(self, at: TopicPartition) -> int:
         log = self.logs[at]
@@ -283,6 +294,11 @@ class FakeOwner(PartitionOwnerBase):
     def owns(self, at: TopicPartition) -> bool:
         assignment = self.metadata.assignments.get(at)
         return at not in self.refusing and assignment is not None and assignment.owner_id == self.owner_id
+
+    async def wait_streams_gone(self) -> None:
+        """Until no gateway has an append stream to this owner."""
+        while self.streams:
+            await self._heard.park()
 
     def break_streams(self) -> None:
         self.lost_streams.set()
@@ -297,17 +313,23 @@ class FakeOwner(PartitionOwnerBase):
             await self.lost_streams.wait()
             nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch_loss)
-            async for request in stream:
-                self.received += 1
-                reply = wire.AppendReply(correlation_id=request.correlation_id)
-                for index, part in enumerate(request.partitions):
-                    self._append(refused, index, part, reply)
-                self.appended.set()
-                self.appended = trio.Event()
-                nursery.start_soon(self._reply, stream, reply)
-            nursery.cancel_scope.cancel()
+        self.streams += 1
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch_loss)
+                async for request in stream:
+                    reply = wire.AppendReply(correlation_id=request.correlation_id)
+                    for index, part in enumerate(request.partitions):
+                        self._append(refused, index, part, reply)
+                    self.received += 1
+                    self._heard.unpark_all()
+                    self.appended.set()
+                    self.appended = trio.Event()
+                    nursery.start_soon(self._reply, stream, reply)
+                nursery.cancel_scope.cancel()
+        finally:
+            self.streams -= 1
+            self._heard.unpark_all()
         raise Unavailable("the stream was lost", outcome_unknown=True)
 
     async def _reply(self, stream: Any, reply: wire.AppendReply) -> None:
@@ -362,9 +384,11 @@ class FakeOwner(PartitionOwnerBase):
             async for request in stream:
                 if request.WhichOneof("what") == "cancel":
                     self.cancelled_fetches += 1
+                    self._heard.unpark_all()
                     parked[request.correlation_id].set()
                     continue
                 self.fetches += 1
+                self._heard.unpark_all()
                 parked[request.correlation_id] = trio.Event()
                 nursery.start_soon(serve, request, parked[request.correlation_id])
             nursery.cancel_scope.cancel()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from kio.schema.errors import ErrorCode
 
 from libs.model.errors import Invalid, Overloaded, Reason, Unavailable
@@ -135,8 +136,8 @@ async def test_a_timeout_is_answered_and_the_bytes_stay_counted(served: Served) 
         assert served.gateway.statistics().in_flight_bytes > 0
         assert served.gateway.statistics().appends_in_flight == 1
         owner.hold.set()
-        while served.gateway.statistics().in_flight_bytes:
-            await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        assert served.gateway.statistics().in_flight_bytes == 0
 
 
 async def test_pipelined_requests_are_sent_at_once_and_answered_in_order(served: Served) -> None:

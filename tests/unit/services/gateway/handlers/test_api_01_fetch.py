@@ -89,8 +89,8 @@ async def test_data_at_one_owner_ends_the_wait_at_the_other(served: Served) -> N
     with trio.fail_after(5):
         async with connected(served.port) as client:
             await client.send(1, 12, values((0, 0), (1, 0), wait_ms=60_000))
-            while sum(owner.fetches for owner in served.cluster.owners) < 2:
-                await trio.sleep(0.001)
+            for owner in served.cluster.owners:
+                await owner.wait(lambda owner=owner: owner.fetches == 1)  # type: ignore[misc]
             stored(served, 1, batch(b"x"))
             answer = await client.receive()
     assert [bool(each) for each in records(answer)] == [False, True]
@@ -128,13 +128,12 @@ async def test_max_bytes_over_owners_but_one_whole_batch_at_least(served: Served
 
 
 async def test_a_client_that_leaves_ends_its_wait_at_the_owner(served: Served) -> None:
+    owner = served.cluster.owners[0]
     with trio.fail_after(10):
         async with connected(served.port) as client:
             await client.send(1, 12, values((0, 0), wait_ms=60_000))
-            while not served.cluster.owners[0].fetches:
-                await trio.sleep(0.001)
-        while not served.cluster.owners[0].cancelled_fetches:
-            await trio.sleep(0.01)
+            await owner.wait(lambda: owner.fetches == 1)
+        await owner.wait(lambda: owner.cancelled_fetches == 1)
 
 
 async def test_an_owner_out_of_reach_is_a_pause_and_not_a_spin(served: Served) -> None:

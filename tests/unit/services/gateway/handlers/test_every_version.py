@@ -1,4 +1,4 @@
-"""Every API in every version that ApiVersions names is answered, to the last byte, also when asked nonsense."""
+"""Every API in every version that is named is answered, to the last byte, also when asked nonsense."""
 
 import random
 from typing import Any
