@@ -18,6 +18,7 @@ import trio
 from kio.static.protocol import Entity
 
 from libs.model.errors import Invalid, Reason
+from libs.telemetry.spans import span
 from services.gateway.admission import ByteBudget, Lease
 from services.gateway.codec import API_VERSIONS_KEY, Schema, read_body, read_header, schema_of
 from services.gateway.context import Gateway
@@ -180,10 +181,11 @@ class Connection:
 
     def _begin(self, frame: bytes, lease: Lease, arrived: float) -> _Turn:
         try:
-            header, stop = read_header(frame)
-            handler, schema = self._find(header.api_key, header.version)
-            # An ApiVersions of a version that nobody here can read has no body.
-            body = read_body(schema, frame, stop) if header.version == schema.version else None
+            with span("gateway.parse"):
+                header, stop = read_header(frame)
+                handler, schema = self._find(header.api_key, header.version)
+                # An ApiVersions of a version that nobody here can read has no body.
+                body = read_body(schema, frame, stop) if header.version == schema.version else None
         except Invalid as error:
             self._reject(error.message)
         request = Request(
@@ -224,7 +226,8 @@ class Connection:
             response = await self._answer(turn)
             sent = 0
             if response is not None:
-                sent = await self._send(turn, response)
+                with span("gateway.answer"):
+                    sent = await self._send(turn, response)
             self._turns.popleft()
             turn.request.release()
             self._unanswered -= 1

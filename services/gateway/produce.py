@@ -18,6 +18,7 @@ from libs.model.errors import Invalid, KafscaleError, Reason
 from libs.model.ids import TopicPartition
 from libs.model.limits import RECORD_BATCH_BYTES_CEILING, RECORD_BATCH_BYTES_MAX
 from libs.records import validate_records
+from libs.telemetry.spans import span
 from services.gateway.routing.appends import AppendRouter, NewAppend
 
 ACKS_NONE: Final = 0
@@ -110,20 +111,21 @@ def start_appending(
     """Hands the good batches to the router, in order. Never waits."""
     appending = Appending(batches, on_closed=on_closed)
     deadline = trio.current_time() + seconds
-    router.submit(
-        [
-            NewAppend(
-                at=batch.at,
-                source=batch.producer_id if batch.producer_id >= 0 else connection,
-                records=batch.records,
-                deadline=deadline,
-                on_settled=_settler(appending, place),
-                on_closed=appending.close_one,
-            )
-            for place, batch in enumerate(batches)
-            if batch.at is not None
-        ]
-    )
+    with span("gateway.route"):
+        router.submit(
+            [
+                NewAppend(
+                    at=batch.at,
+                    source=batch.producer_id if batch.producer_id >= 0 else connection,
+                    records=batch.records,
+                    deadline=deadline,
+                    on_settled=_settler(appending, place),
+                    on_closed=appending.close_one,
+                )
+                for place, batch in enumerate(batches)
+                if batch.at is not None
+            ]
+        )
     return appending
 
 

@@ -16,6 +16,7 @@ from libs.model.errors import Invalid, KafscaleError, Moved, Overloaded, Reason
 from libs.model.ids import NO_TIMESTAMP_MS, TopicPartition
 from libs.model.limits import CHAIN_OBJECT_BYTES_MAX
 from libs.records import BatchView, split_batches, with_log_append_time
+from libs.telemetry.spans import span
 from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.metrics import Recorder
 from services.partition_owner.partition import Partition
@@ -69,8 +70,9 @@ class AppendStream:
         if len(self._refused) > REFUSED_MAX:
             raise Overloaded(f"this stream was refused for more than {REFUSED_MAX} partitions; open another")
         self._open_parts += len(parts)
-        for index, part in enumerate(parts):
-            await self._take_part(correlation_id, index, part)
+        with span("owner.append"):
+            for index, part in enumerate(parts):
+                await self._take_part(correlation_id, index, part)
         while len(self._answers) >= ANSWERS_MAX:
             await self._drained.wait()
 

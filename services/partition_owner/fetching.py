@@ -97,8 +97,10 @@ class Fetcher:
         `report` hears the bytes that could be read now, whenever they grow while the request is parked.
         """
         began_at = trio.current_time()
-        found = await self._find_all(request)
-        await self._wait_enough(request, found, wait, began_at + request.max_wait_seconds, report)
+        with span("owner.check"):
+            found = await self._find_all(request)
+        with span("owner.wait"):
+            await self._wait_enough(request, found, wait, began_at + request.max_wait_seconds, report)
         available_bytes = _available(request, found)
         reserved_bytes = min(request.max_bytes, available_bytes)
         await self._budget.take(reserved_bytes)

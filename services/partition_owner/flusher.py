@@ -261,10 +261,11 @@ class Flusher:
         self._wake.set()
 
     def _acknowledge(self, durable: ChainObject) -> None:
-        for partition, end in durable.ends:
-            partition.became_durable(end)
-        for ack in durable.acks:
-            ack.append.sink.appended(ack.append, ack.base_offset)
+        with span("owner.acknowledge"):
+            for partition, end in durable.ends:
+                partition.became_durable(end)
+            for ack in durable.acks:
+                ack.append.sink.appended(ack.append, ack.base_offset)
         self._durable_seq.advance(durable.seq + 1)
 
     def _unknown_outcome(self) -> Unavailable:

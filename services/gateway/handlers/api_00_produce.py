@@ -14,6 +14,7 @@ from kio.static.protocol import Entity
 
 from libs.clients.owner import Appended
 from libs.model.errors import Invalid, KafscaleError
+from libs.telemetry.spans import span
 from services.gateway.codec import NO_THROTTLE, Schema, milliseconds_of
 from services.gateway.context import Gateway
 from services.gateway.errors import append_code_of
@@ -44,9 +45,12 @@ def start(gateway: Gateway, request: Request) -> "StartedProduce":
         refusal = None
     if refusal is not None:
         return StartedProduce(gateway.recorder, request, None, refusal)
-    batches = [
-        _check(gateway, topic, partition) for topic in body.topic_data for partition in topic.partition_data
-    ]
+    with span("gateway.validate"):
+        batches = [
+            _check(gateway, topic, partition)
+            for topic in body.topic_data
+            for partition in topic.partition_data
+        ]
     request.lease.hold()
     appending = start_appending(
         gateway.appends,

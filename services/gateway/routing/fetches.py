@@ -15,6 +15,7 @@ import trio
 
 from libs.clients.owner import FetchCall, FetchedPartition, FetchPartition
 from libs.model.errors import KafscaleError, Moved
+from libs.telemetry.spans import span
 from services.gateway.routing.owners import OwnerLink, Owners
 
 _GRACE_SECONDS: Final = 5.0
@@ -88,15 +89,17 @@ class FetchRouter:
             # An error that is known already is answered at once, with what there is.
             wait_ms = 0 if any(answers) else limits.max_wait_ms
             try:
-                _start(legs, gathering, limits, wait_ms=wait_ms)
+                with span("gateway.split"):
+                    _start(legs, gathering, limits, wait_ms=wait_ms)
                 with trio.move_on_after(limits.max_wait_ms / 1000 + _GRACE_SECONDS):
                     await gathering.done.wait()
             finally:
                 for leg in legs:
                     if leg.call is not None and leg.result is None:
                         leg.stream.forget_nowait(leg.call)
-            for leg in legs:
-                _fill(answers, leg)
+            with span("gateway.gather"):
+                for leg in legs:
+                    _fill(answers, leg)
         return _within(limits.max_bytes, [each for each in answers if each is not None])
 
     def _legs(
