@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from libs.model.errors import Corrupt, Invalid, NotFound, Unavailable
+from libs.model.errors import Corrupt, Fenced, Invalid, NotFound, Unavailable
 from libs.model.ids import Revision
-from services.metadata.kv.port import Deleted, KeyValue, Put
+from services.metadata.kv.port import Deleted, KeyValue, ModRevisionIs, Put
 from services.metadata.kv.sqlite import FILE, open_sqlite_kv
 
 
