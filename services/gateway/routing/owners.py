@@ -33,7 +33,7 @@ _PAUSE_SECONDS_MAX: Final = 1.0
 _CONNECT_SECONDS_MAX: Final = 5.0
 _LASTED_SECONDS: Final = 1.0
 """A link that lasted so long was up: the next attempt needs no patience."""
-_PRUNE_EVERY_SECONDS: Final = 1.0
+_PRUNE_EVERY_SECONDS: Final = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -188,11 +188,17 @@ class Owners:
         await link.run(self._connect, events, self._rand)
 
     async def prune(self) -> None:
-        """Ends links that no assignment leads to, for ever, about once a second where the view changes."""
+        """Ends links that no assignment led to for a while, for ever.
+
+        Not at once: answers of an owner that let its last partition go may still be on their way.
+        """
+        unwanted: set[tuple[OwnerId, SessionId]] = set()
         while True:
             version = self.view.version
             wanted = {(each.owner_id, each.session) for each in self.view.assignments.values()}
-            for key in [key for key in self._links if key not in wanted]:
+            for key in unwanted - wanted:
                 self._links.pop(key).scope.cancel()
+            unwanted = self._links.keys() - wanted
             await trio.sleep(_PRUNE_EVERY_SECONDS)
-            await self._watcher.wait_changed(version)
+            if not unwanted:
+                await self._watcher.wait_changed(version)

@@ -20,7 +20,7 @@ async def test_first_come_first_served_also_for_large_ones() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take, "large", 90)
             await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(take, "small", 1)
+            nursery.start_soon(take, "small", 20)
             await trio.testing.wait_all_tasks_blocked()
             assert (order, budget.waiting) == ([], 2)
             first.release()
