@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from libs.clients.metadata import MetadataClient
+from libs.clients.view import ClusterView
 from libs.clients.watcher import ClusterWatcher
 from libs.model.errors import Invalid, NotFound, Unavailable
 from libs.model.ids import OwnerId, Partition, SessionId, TopicName, TopicPartition
@@ -100,7 +101,7 @@ class OwnerControl:
         reason: str,
         deadline_seconds: float,
     ) -> Drained:
-        """Hands partitions over and waits for it.
+        """Hands partitions over and waits for it, as long as there is somebody who can take them.
 
         Raises Invalid(NOBODY_CAN_TAKE_OVER), Invalid where partitions are named that are not served here.
         """
@@ -115,7 +116,9 @@ class OwnerControl:
             self._owner_id, session, partitions=[] if all_assigned else sorted(wanted), reason=reason
         )
         with trio.move_on_after(deadline_seconds):
-            await self._watcher.wait_until(lambda _view: not wanted & self._held(session))
+            await self._watcher.wait_until(
+                lambda view: not wanted & self._held(session) or not self._has_heirs(view)
+            )
         pending = wanted & self._held(session)
         return Drained(drained=tuple(sorted(wanted - pending)), pending=tuple(sorted(pending)))
 
@@ -130,6 +133,10 @@ class OwnerControl:
         buffered = flusher.buffered()
         await flusher.flush()
         return sorted(asked & buffered)
+
+    def _has_heirs(self, view: ClusterView) -> bool:
+        """When all owners stop at once, nobody has to wait for the others."""
+        return any(each.owner_id != self._owner_id and not each.draining for each in view.owners.values())
 
     def _held(self, session: SessionId) -> set[TopicPartition]:
         return {
