@@ -245,6 +245,7 @@ class Flusher:
         self._taken.advance(self._waiting.taken_below)
 
     async def _put(self, started: ChainObject, nonce: bytes, nursery: trio.Nursery) -> None:
+        log.debug("chain_put_begun", session=self.session, seq=started.seq)
         try:
             with span("owner.put"):
                 await self._writer.write(started.seq, started.body, nonce)
@@ -252,6 +253,7 @@ class Flusher:
             log.warning("session_over", session=str(self.session), seq=started.seq, error=error.message)
             self.end(error)
             return
+        log.debug("chain_put_ended", session=self.session, seq=started.seq)
         self._recorder.object_written(len(started.body), trio.current_time() - started.begun_at)
         for durable in self._chain.succeeded(started):
             self._acknowledge(durable)
