@@ -82,9 +82,10 @@ def place(
     load = _Load(candidates, {at: owner_id for at, owner_id in today.items() if at not in placing})
     placed = {}
     for at in partitions:
-        # The bound of a cluster that is filled evenly up to here: nobody is over it before all are at it.
-        bound = (load.total.total() // len(candidates)) + 1 + slack(load.total.total(), len(candidates))
-        within = [each.owner_id for each in candidates if load.total[each.owner_id] < bound]
+        # Only who has the fewest, or hardly more, gets one more: so the bound holds at every step.
+        least = min(load.total[each.owner_id] for each in candidates)
+        bound = least + slack(load.total.total(), len(candidates))
+        within = [each.owner_id for each in candidates if load.total[each.owner_id] <= bound]
         best = min(within, key=lambda owner_id: load.rank(at, owner_id))
         load.add(at, best, 1)
         placed[at] = best

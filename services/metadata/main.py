@@ -59,7 +59,8 @@ async def open_process(host: Host[MetadataSettings]) -> AsyncIterator[MetadataPr
                 kv=kv,
                 clock=host.clock,
                 rand=host.rand,
-                exclusive_store=not settings.etcd_endpoints,
+                # Also on SQLite: the owners are other processes, and outlive a restart of this one.
+                exclusive_store=False,
             )
         )
         show_statistics(host.metrics, metadata.statistics)

@@ -74,18 +74,18 @@ class ReplicaLease:
 
     async def _renew(self, lease_id: LeaseId) -> None:
         """Returns once resigned. Raises NotFound where the lease is over."""
-        pause = self._lease_seconds / RENEWALS_PER_LEASE
+        every = self._lease_seconds / RENEWALS_PER_LEASE
+        pause, failing = every, False
         while not self._resigned:
             await trio.sleep(pause)
-            if self._resigned:
-                return
             try:
-                with trio.fail_after(pause):
+                with trio.fail_after(every):
                     await self._kv.keep_alive(lease_id)
             except NotFound:
                 raise
             except (KafscaleError, trio.TooSlowError) as error:
-                log.warning("replica_lease_not_renewed", error=str(error))
-                pause = _RETRY_SECONDS
+                if not failing:  # once an outage, not once an attempt
+                    log.warning("replica_lease_not_renewed", error=str(error))
+                pause, failing = _RETRY_SECONDS, True
             else:
-                pause = self._lease_seconds / RENEWALS_PER_LEASE
+                pause, failing = every, False
