@@ -1,0 +1,68 @@
+"""What produce and fetch cost inside: messages on streams that are up, and no call to metadata."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.kafka_session import KafkaSession, open_session
+from tests.support.standalone import Standalone, open_standalone
+
+APPEND, FETCH = "/kafscale.owner.PartitionOwner/Append", "/kafscale.owner.PartitionOwner/Fetch"
+
+
+@pytest.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[Standalone]:
+    async with open_standalone(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(platform: Standalone) -> AsyncIterator[KafkaSession]:
+    async with open_session(platform.kafka_port) as opened:
+        await opened.create_topic("orders")
+        await opened.produce("orders", b"first")
+        await opened.fetch("orders", 0)
+        yield opened
+
+
+async def test_there_is_one_append_stream_and_one_fetch_stream(
+    platform: Standalone, client: KafkaSession
+) -> None:
+    await client.produce("orders", b"second")
+    calls = platform.calls_started()
+    assert (calls[APPEND], calls[FETCH]) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_produces_make_no_call(platform: Standalone, client: KafkaSession, count: int) -> None:
+    before, appends_before = platform.calls_started(), platform.metric("kafscale_owner_appends_total")
+    for number in range(count):
+        await client.produce("orders", b"%d" % number)
+    assert without_lease(platform.calls_started()) == without_lease(before)
+    assert platform.metric("kafscale_owner_appends_total") - appends_before == count
+
+
+@pytest.mark.parametrize("count", [1, 50])
+async def test_fetches_make_no_call(platform: Standalone, client: KafkaSession, count: int) -> None:
+    before, fetches_before = platform.calls_started(), platform.metric("kafscale_owner_fetches_total")
+    for _ in range(count):
+        assert await client.fetch("orders", 0) == [(0, b"first")]
+    assert without_lease(platform.calls_started()) == without_lease(before)
+    assert platform.metric("kafscale_owner_fetches_total") - fetches_before == count
+
+
+async def test_what_is_sent_together_becomes_durable_together(
+    platform: Standalone, client: KafkaSession
+) -> None:
+    puts_before = platform.metric("kafscale_chain_puts_total")
+    for number in range(50):
+        await client.send("orders", [b"%d" % number])
+    offsets = [await client.acknowledged() for _ in range(50)]
+    assert offsets == list(range(1, 51))
+    assert platform.metric("kafscale_chain_puts_total") - puts_before < 25
+
+
+def without_lease(calls: dict[str, int]) -> dict[str, int]:
+    """Leases are renewed by the clock, whatever clients do."""
+    return {path: count for path, count in calls.items() if not path.endswith("/KeepAlive")}
