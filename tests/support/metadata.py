@@ -18,7 +18,7 @@ from libs.concurrency.rand import SeededRand
 from libs.model.cluster import Owner
 from libs.model.errors import NotFound
 from libs.model.ids import OwnerId, ReplicaId, SessionId
-from libs.rpc import Server, memory_channel
+from libs.rpc import Channel, Server, memory_channel
 from services.metadata.config import MetadataOptions
 from services.metadata.kv.port import KV
 from services.metadata.service import Metadata, open_metadata
@@ -34,6 +34,7 @@ class MetadataReplica:
         self.name = name
         self.service = service
         self.server = server
+        self.channels: set[Channel] = set()
         self._scope = scope
         self.gone = trio.Event()
 
@@ -119,6 +120,8 @@ class MetadataCluster:
                     await trio.sleep_forever()
                 finally:
                     del self.replicas[name]
+                    for channel in list(replica.channels):
+                        channel.close()
         replica.gone.set()
 
     @asynccontextmanager
@@ -131,15 +134,12 @@ class MetadataCluster:
             async with memory_channel(server) as channel:
                 yield channel
             return
-        async with memory_channel(replica.server) as channel, trio.open_nursery() as nursery:
-
-            async def break_when_gone() -> None:
-                await replica.gone.wait()
-                channel.close()
-
-            nursery.start_soon(break_when_gone)
-            yield channel
-            nursery.cancel_scope.cancel()
+        async with memory_channel(replica.server) as channel:
+            replica.channels.add(channel)
+            try:
+                yield channel
+            finally:
+                replica.channels.discard(channel)
 
     @asynccontextmanager
     async def client(self, *names: str) -> AsyncIterator[MetadataClient]:
