@@ -4,9 +4,11 @@ Owns: entities from a few values, or from chance; frames around them. Does not o
 """
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -21,6 +23,8 @@ from kio.serial._introspect import (
     get_schema_field_type,
     is_optional,
 )
+
+_GOLDEN = Path(__file__).parents[1] / "golden" / "gateway" / "requests.json"
 
 Values = Mapping[str, Any]
 
@@ -107,6 +111,15 @@ def _random_primitive(kafka_type: str, rand: Random) -> Any:
         case _:
             value = _PLAIN[kafka_type]
     return value
+
+
+def golden_requests() -> dict[str, bytes]:
+    """Frames of real clients, without their length: "client-id api v-version" -> frame.
+
+    confluent-kafka 2.16, kafka-python 3.0, aiokafka 0.14 and Kafka 4.3's Java tools, at their defaults.
+    """
+    found: dict[str, str] = json.loads(_GOLDEN.read_text())
+    return {name: bytes.fromhex(frame) for name, frame in found.items()}
 
 
 def body_bytes(request: Any) -> bytes:

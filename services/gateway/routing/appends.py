@@ -117,7 +117,8 @@ class AppendRouter:
             self._settle(lane.appended(number, result))
         else:
             self._settle(lane.failed(number, result, trio.current_time()))
-        self._pump([at])
+        if lane.waiting:
+            self._pump([at])
 
     def on_lost(self, stream: AppendStream) -> None:
         pending = self._pending.pop(stream, None)

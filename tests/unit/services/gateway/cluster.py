@@ -309,8 +309,10 @@ class FakeOwner(PartitionOwnerBase):
     ) -> None:
         refused: set[TopicPartition] = set()
 
+        lost = self.lost_streams
+
         async def watch_loss() -> None:
-            await self.lost_streams.wait()
+            await lost.wait()
             nursery.cancel_scope.cancel()
 
         self.streams += 1

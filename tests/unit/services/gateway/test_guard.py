@@ -10,7 +10,14 @@ from libs.model.errors import Invalid
 from services.gateway.codec import Schema, read_body, read_header, schema_of
 from services.gateway.guard import ELEMENTS_MAX, check_request, read_varint, write_varint
 from services.gateway.handlers.registry import SERVED
-from tests.support.kafka_wire import body_bytes, entity, frame_of, random_entity, request_frame
+from tests.support.kafka_wire import (
+    body_bytes,
+    entity,
+    frame_of,
+    golden_requests,
+    random_entity,
+    request_frame,
+)
 
 EVERY = [
     (api_key, version)
@@ -32,6 +39,18 @@ def test_every_served_version_passes_whole_and_not_cut() -> None:
             for end in {0, len(body) // 2, len(body) - 1} if body else ():
                 with pytest.raises(Invalid):
                     check_request(cls, body[:end], 0)
+
+
+@pytest.mark.parametrize("name", sorted(golden_requests()))
+def test_requests_of_real_clients(name: str) -> None:
+    frame = golden_requests()[name]
+    header, stop = read_header(frame)
+    assert name == f"{header.client_id} {header.api_key} v{header.version}"
+    schema = schema_of(header.api_key, header.version)
+    request = read_body(schema, frame, stop)
+    # All of it was understood: written again, it is the same.
+    again = frame_of(request, correlation_id=header.correlation_id, client_id=header.client_id)
+    assert again == frame
 
 
 def test_five_bytes_that_announce_four_billion_topics_are_refused() -> None:
