@@ -78,7 +78,6 @@ class Cache:
         """Follows the store for ever; ends only by cancellation."""
         failures = 0
         while True:
-            before = self.state.revision
             try:
                 if not self.loaded:
                     await self._load()
@@ -87,10 +86,10 @@ class Cache:
                 log.warning("cache_reloads", reason=error.reason.value, error=error.message)
                 self._loaded = trio.Event()
             except KafscaleError as error:
-                log.warning("cache_watch_lost", reason=error.reason.value, error=error.message)
-            finally:
-                self._connected = False
-            failures = 1 if self.state.revision > before else failures + 1
+                if self._connected or not failures:  # once an outage, not once an attempt
+                    log.warning("cache_watch_lost", reason=error.reason.value, error=error.message)
+            failures = 1 if self._connected else failures + 1
+            self._connected = False
             await trio.sleep(_BACKOFF.delay_seconds(failures, self._rand))
 
     async def _load(self) -> None:
@@ -117,8 +116,8 @@ class Cache:
 
     async def _follow(self) -> None:
         async with self._kv.watch("", after_revision=self.state.revision) as batches:
-            self._connected = True
             async for batch in batches:
+                self._connected = True
                 self._apply(batch)
 
     def _apply(self, batch: WatchBatch) -> None:

@@ -16,7 +16,7 @@ from libs.clients.watcher import ClusterWatcher, open_watcher
 from libs.concurrency.clock import ManualClock
 from libs.concurrency.rand import SeededRand
 from libs.model.cluster import Owner
-from libs.model.errors import NotFound
+from libs.model.errors import NotFound, Unavailable
 from libs.model.ids import OwnerId, ReplicaId, SessionId
 from libs.rpc import Channel, Server, memory_channel
 from services.metadata.config import MetadataOptions
@@ -67,6 +67,8 @@ class FakeOwner:
                     await self.client.keep_alive(self.registration.lease_id, timeout_seconds=2.0)
                 except NotFound:
                     self.registration = await self.client.register_owner(self.owner, in_flight_max=4)
+                except Unavailable:
+                    continue
 
     def kill(self) -> None:
         """It renews no more."""

@@ -215,8 +215,10 @@ class EtcdKV:
             WatchBatch(revision=Revision(revision), events=tuple(events))
             for revision, events in sorted(by_revision.items())
         ]
-        if not batches and not response.created and response.header.revision >= after_revision:
-            batches.append(WatchBatch(revision=Revision(response.header.revision), events=()))
+        if not batches:
+            # The answer to creating the watch says nothing about what happened before it.
+            reached = after_revision if response.created else response.header.revision
+            batches.append(WatchBatch(revision=Revision(max(reached, after_revision)), events=()))
         return batches
 
     # Values

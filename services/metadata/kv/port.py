@@ -104,6 +104,7 @@ class KV(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[WatchBatch]]:
         """Every change after `after_revision`, in order, none lost, with progress every few seconds.
 
+        The first batch may be progress to `after_revision`: the watch is up.
         Iterating raises Fenced(GUARD_FAILED) where the revisions asked for were compacted, and Unavailable
         where the stream broke: watch again after the last batch's revision."""
         ...

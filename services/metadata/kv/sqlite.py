@@ -261,6 +261,7 @@ class SqliteKV:
 
     async def _batches(self, prefix: str, after_revision: Revision) -> AsyncGenerator[WatchBatch, None]:
         position = after_revision
+        yield WatchBatch(revision=position, events=())
         progress_at = trio.current_time() + PROGRESS_SECONDS
         while True:
             await trio.lowlevel.checkpoint()

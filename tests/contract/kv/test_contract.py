@@ -167,8 +167,9 @@ async def test_a_quiet_watch_tells_progress(kv: KV) -> None:
     async with kv.watch("none/", after_revision=Revision(start - 1)) as batches:
         with trio.fail_after(20):
             batch = await anext(batches)
+            while batch.revision < start:
+                batch = await anext(batches)
     assert batch.events == ()
-    assert batch.revision >= start
 
 
 async def test_many_changes_at_once_reach_a_watch_whole(kv: KV) -> None:

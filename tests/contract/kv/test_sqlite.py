@@ -144,6 +144,7 @@ async def test_a_slow_watcher_is_told_that_it_missed_something(tmp_path: Path) -
         open_sqlite_kv(tmp_path, history_revisions_max=10) as kv,
         kv.watch("", after_revision=Revision(1)) as batches,
     ):
+        await anext(batches)  # it is up
         for number in range(30):
             await kv.txn([], [Put(key=f"k{number}", value=b"")])
         with pytest.raises(Fenced, match="compacted"):
@@ -156,6 +157,7 @@ async def test_a_lease_that_ends_is_deleted_from_the_file(tmp_path: Path) -> Non
         result = await kv.txn([], [Put(key="a", value=b"", lease_id=lease_id)])
         async with kv.watch("", after_revision=result.revision) as batches:
             with trio.fail_after(10):
+                await anext(batches)  # it is up
                 batch = await anext(batches)
         assert batch.events == (Deleted(key="a"),)
     async with open_sqlite_kv(tmp_path) as kv:
