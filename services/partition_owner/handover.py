@@ -51,7 +51,8 @@ class HandOver:
         if partition.last_seq != NO_SEQ:
             await self._flusher.wait_durable(partition.last_seq)
         assert partition.log.durable == partition.log.assigned
-        to_seq = self._flusher.next_seq
+        # No farther: objects behind it are of other partitions and may never land, then nobody could open it.
+        to_seq = ChainSeq(max(partition.last_seq + 1, partition.first_seq))
         try:
             async with self._places:
                 await self._send(

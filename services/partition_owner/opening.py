@@ -123,6 +123,7 @@ class Opener:
             producers=self._new_producers(),
             now_ms=self._clock.now_ms(),
         )
+        again = next((each.to_seq for each in closed if self._is_own(each, epoch)), None)
         partition = Partition(
             tp=tp,
             topic=topic,
@@ -130,16 +131,17 @@ class Opener:
             leader_epoch=epoch,
             log=rebuilt.log,
             producers=rebuilt.producers,
+            first_seq=self._flusher.next_seq if again is None else again,
         )
-        if any(self._is_own(each, epoch) for each in state.positions):
+        if again is not None:
             return partition, record, None
-        return partition, record, self._new_state(state, closed, rebuilt, epoch)
+        return partition, record, self._new_state(state, closed, rebuilt, partition)
 
     def _is_own(self, position: ChainPosition, epoch: LeaderEpoch) -> bool:
         return (position.session, position.leader_epoch) == (self._flusher.session, epoch)
 
     async def _close(self, assigned: Assignment, state: PartitionState) -> list[ChainPosition]:
-        """Every position but the own one, closed: whoever wrote there is sealed, or released it."""
+        """Every position, closed: whoever wrote there is sealed, released it, or is ourselves."""
         own = self._flusher.session
         released = {(each.session, each.leader_epoch) for each in state.positions if each.to_seq is not None}
         for predecessor in assigned.predecessors:
@@ -152,8 +154,9 @@ class Opener:
             elif position.session != own:
                 ended = await self._sealer.seal(position.session, by=own)
                 closed.append(replace(position, to_seq=max(ended.end, position.from_seq)))
-            elif position.leader_epoch < assigned.leader_epoch:
-                # Ours under an earlier epoch: that one is closed here, so what is in flight is its last.
+            else:
+                # Ours: whatever we served of it is closed here, so what is in flight is its last. Also under
+                # this very epoch: it may have been lost from sight and come back, with records by then.
                 end = self._flusher.next_seq
                 await self._flusher.wait_durable(end - 1)
                 closed.append(replace(position, to_seq=end))
@@ -165,14 +168,14 @@ class Opener:
         return ReadPosition(position=position, ranges=ranges)
 
     def _new_state(
-        self, state: PartitionState, closed: list[ChainPosition], rebuilt: Rebuilt, epoch: LeaderEpoch
+        self, state: PartitionState, closed: list[ChainPosition], rebuilt: Rebuilt, partition: Partition
     ) -> PartitionState:
         # Positions without records are forgotten, unless they are all that tells where the log ends.
         kept = rebuilt.needed if rebuilt.needed or rebuilt.log.assigned == 0 else tuple(closed)
         own = ChainPosition(
             session=self._flusher.session,
-            leader_epoch=epoch,
-            from_seq=self._flusher.next_seq,
+            leader_epoch=partition.leader_epoch,
+            from_seq=partition.first_seq,
             to_seq=None,
         )
         return PartitionState(

@@ -9,12 +9,13 @@ section 3, rules 5 and 11); 2 only an open one takes appends; one that is being 
 from enum import Enum
 
 from libs.model.cluster import Topic
-from libs.model.ids import LeaderEpoch, SessionId, TopicPartition
+from libs.model.ids import ChainSeq, LeaderEpoch, SessionId, TopicPartition
 from services.partition_owner.log import PartitionLog
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.wake import Wake
 
 NO_SEQ = -1
+_FIRST_SEQ = ChainSeq(0)
 
 
 class PartitionPhase(Enum):
@@ -28,6 +29,7 @@ class Partition:
     """One epoch of a partition. `readers` are woken when `durable` moves and when it closes."""
 
     __slots__ = (
+        "first_seq",
         "last_seq",
         "leader_epoch",
         "log",
@@ -49,6 +51,7 @@ class Partition:
         leader_epoch: LeaderEpoch,
         log: PartitionLog,
         producers: ProducerStates,
+        first_seq: ChainSeq = _FIRST_SEQ,
     ) -> None:
         self.tp = tp
         self.session = session
@@ -56,6 +59,8 @@ class Partition:
         self.log = log
         self.producers = producers
         self.phase = PartitionPhase.OPEN
+        self.first_seq = first_seq
+        """What is appended here is in this object of the session's chain, or after it."""
         self.last_seq = NO_SEQ
         """Last object of the session's chain that has records of this partition."""
         self.readers: set[Wake] = set()
