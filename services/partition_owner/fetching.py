@@ -124,10 +124,17 @@ class Fetcher:
                 except KafscaleError as error:
                     found[index] = error
                 else:
-                    found[index] = self._find(part)
-                    if part.fetch_offset > partition.log.durable:
-                        found[index] = out_of_range(partition, part.fetch_offset)
+                    found[index] = self._find_after_fence(part, partition)
         return found
+
+    def _find_after_fence(self, part: FetchPart, before: Partition) -> _Found:
+        """A PUT proves that nobody sealed our chain, not that we did not release the partition."""
+        found = self._find(part)
+        if not isinstance(found, Partition) or part.fetch_offset <= found.log.durable:
+            return found
+        if found is before and found.appendable:
+            return out_of_range(found, part.fetch_offset)
+        return moved(part.tp)
 
     def _find(self, part: FetchPart) -> _Found:
         try:
