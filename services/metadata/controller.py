@@ -159,18 +159,20 @@ class Controller:
         for topic_id in work.remove:
             await self._remove(topic_id)
 
-    async def _write(self, guards: Iterable[ModRevisionIs], ops: Sequence[Put | Delete]) -> None:
+    async def _write(self, guards: Iterable[ModRevisionIs], ops: Sequence[Put | Delete]) -> bool:
+        """False where nothing was written: what was planned on top of it must not be written either."""
         guard = self.guard()
         if guard is None:
-            return
+            return False
         revision = await write(self._kv, [guard, *guards], ops)
         if revision is not None:
             self._refused = 0
             await self._cache.wait_revision(revision)
-            return
+            return True
         self._refused += 1
         await trio.sleep(_BACKOFF.delay_seconds(self._refused, self._rand))
         await self._cache.catch_up()
+        return False
 
     async def _adopt(self, adopt: Mapping[TopicPartition, OwnerId]) -> None:
         states = await self._partition_states({at.topic_id for at in adopt})
@@ -212,7 +214,8 @@ class Controller:
             left -= len(ops)
             if left == 0:
                 ops.append(live)
-            await self._write([guard, *guards], ops)
+            if not await self._write([guard, *guards], ops):
+                return  # were the last chunk written all the same, the topic would go live without this one
         if not owners_of and left == 0:
             await self._write([guard], [live])
 
@@ -242,7 +245,8 @@ class Controller:
         for begin in range(0, len(at_all), PARTITIONS_PER_TXN):
             chunk = at_all[begin : begin + PARTITIONS_PER_TXN]
             ops = [Delete(key=key(at)) for at in chunk for key in (keys.assignment, keys.partition)]
-            await self._write([], ops)
+            if not await self._write([], ops):
+                return
         done = replace(known.value, partitions_removed=True)
         guard = ModRevisionIs(key=keys.deleting(topic_id), revision=known.revision)
         put = Put(key=keys.deleting(topic_id), value=stored.deleted_topic_bytes(done))
