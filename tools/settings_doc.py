@@ -33,7 +33,7 @@ Written by `python -m tools.settings_doc` from the code; don't edit it by hand.
 
 Each setting is an environment variable and a flag: `KAFSCALE_KAFKA_PORT=9192` is `--kafka-port 9192`, and a
 flag wins. An empty variable counts as unset. A variable that is unknown or has a bad value ends the start
-with exit code 2 and a line that names it; names that Kubernetes injects (`KAFSCALE_..._SERVICE_HOST` and such)
+with exit code 2 and a line that names it; names that Kubernetes injects (`KAFSCALE_..._SERVICE_HOST`, ...)
 are ignored. `python -m services.standalone --help` prints the same for one service.
 """
 _EVERY = "Every process"
