@@ -3,10 +3,11 @@
 Owns: owners, their clients, killing and pausing them. Does not own: the metadata replicas, the store.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
+import grpclib.client
 import trio
 
 from libs.clients.metadata import MetadataClient, TopicToCreate
@@ -22,15 +23,16 @@ from libs.clients.owner import (
     OwnerClient,
     PartitionAppend,
 )
-from libs.clients.watcher import ClusterWatcher
+from libs.clients.watcher import ClusterWatcher, open_watcher
 from libs.concurrency.clock import LoopClock
 from libs.concurrency.rand import SeededRand
 from libs.concurrency.threads import Threads
 from libs.model.cluster import Assignment, Topic
-from libs.model.errors import KafscaleError
+from libs.model.errors import KafscaleError, Unavailable
 from libs.model.ids import LeaderEpoch, OwnerId, Partition, SessionId, TopicName, TopicPartition
 from libs.objectstore.port import ObjectStore
-from libs.rpc import Server, memory_channel
+from libs.rpc import Channel, Server, memory_channel
+from proto.metadata_api.metadata_api_grpc import MetadataStub
 from services.metadata.kv.memory import MemoryKV
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.list_offsets import RECORDS_POOL
@@ -44,6 +46,49 @@ EPOCH_MS = 1_700_000_000_000
 ACK_SECONDS_MAX = 300.0
 
 
+class Link:
+    """An owner's way to the metadata replicas; cut, nothing gets through and the watch breaks."""
+
+    def __init__(self, metadata: MetadataCluster) -> None:
+        self._metadata = metadata
+        self._channels: set[Channel] = set()
+        self.is_cut = False
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for channel in self._channels:
+            channel.close()
+
+    def heal(self) -> None:
+        self.is_cut = False
+
+    @asynccontextmanager
+    async def connect(self, address: str) -> AsyncIterator[grpclib.client.Channel]:
+        """The `Connect` of clients. Each call has a channel of its own: see `LinkedMetadata`."""
+        replica = self._metadata.replicas.get(address)
+        if self.is_cut or replica is None:
+            raise Unavailable("the network is cut")
+        async with memory_channel(replica.server) as channel:
+            self._channels.add(channel)
+            try:
+                yield channel
+            finally:
+                self._channels.discard(channel)
+
+
+class LinkedMetadata(MetadataClient):
+    """A client over a link: a new channel each call, so that it works again once the link is healed."""
+
+    def __init__(self, link: Link, address: str) -> None:
+        super().__init__([])
+        self._link = link
+        self._address = address
+
+    async def _attempt(self, send: Callable[[MetadataStub], Awaitable[T]], *, resend_unknown: bool) -> T:
+        async with self._link.connect(self._address) as channel:
+            return await send(MetadataStub(channel))
+
+
 class RunningOwner:
     """One owner process; `kill` ends it without a word, as kill -9 does."""
 
@@ -54,6 +99,7 @@ class RunningOwner:
         server: Server,
         watcher: ClusterWatcher,
         recorder: CountingRecorder,
+        link: Link,
         scope: trio.CancelScope,
     ) -> None:
         self.name = name
@@ -61,6 +107,7 @@ class RunningOwner:
         self.server = server
         self.watcher = watcher
         self.recorder = recorder
+        self.link = link
         self._scope = scope
         self.gone = trio.Event()
 
@@ -143,9 +190,11 @@ class OwnerCluster:
         self._nursery = nursery
         self._started = 0
 
-    async def start(self, name: str, *, store: ObjectStore | None = None, **options: float) -> RunningOwner:
+    async def start(
+        self, name: str, *, store: ObjectStore | None = None, options: Mapping[str, float] | None = None
+    ) -> RunningOwner:
         """A ready owner. `options` are fields of OwnerOptions."""
-        owner: RunningOwner = await self._nursery.start(self._run, name, store or self.store, options)
+        owner: RunningOwner = await self._nursery.start(self._run, name, store or self.store, options or {})
         self.owners[name] = owner
         await owner.service.wait_ready()
         return owner
@@ -154,7 +203,7 @@ class OwnerCluster:
         self,
         name: str,
         store: ObjectStore,
-        options: dict[str, float],
+        options: Mapping[str, float],
         *,
         task_status: trio.TaskStatus[RunningOwner],
     ) -> None:
@@ -162,11 +211,17 @@ class OwnerCluster:
         recorder = CountingRecorder()
         with trio.CancelScope() as scope:
             async with AsyncExitStack() as stack:
-                client = await stack.enter_async_context(self.metadata.client())
-                watcher = await stack.enter_async_context(self.metadata.watcher())
+                link = Link(self.metadata)
+                (address,) = self.metadata.replicas
+                client = LinkedMetadata(link, address)
+                watcher = await stack.enter_async_context(
+                    open_watcher(
+                        name=name, addresses=[address], connect=link.connect, rand=SeededRand(f"watch/{name}")
+                    )
+                )
                 service = await stack.enter_async_context(
                     open_partition_owner(
-                        OwnerOptions.model_validate(options),
+                        OwnerOptions.model_validate(dict(options)),
                         owner_id=OwnerId(name),
                         address=name,
                         store=store,
@@ -178,16 +233,20 @@ class OwnerCluster:
                         recorder=recorder,
                     )
                 )
-                owner = RunningOwner(name, service, Server(service.rpc_services()), watcher, recorder, scope)
+                owner = RunningOwner(
+                    name, service, Server(service.rpc_services()), watcher, recorder, link, scope
+                )
                 task_status.started(owner)
                 await trio.sleep_forever()
         if self.owners.get(name) is owner:
             del self.owners[name]
         owner.gone.set()
 
-    async def create_topic(self, name: str, partitions: int = 1, **configs: str) -> Topic:
+    async def create_topic(
+        self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None
+    ) -> Topic:
         """The topic, once its partitions are assigned."""
-        wanted = TopicToCreate(name=TopicName(name), partitions=partitions, configs=configs)
+        wanted = TopicToCreate(name=TopicName(name), partitions=partitions, configs=configs or {})
         (topic,) = await self.client.create_topics([wanted], validate_only=False, timeout_seconds=30.0)
         assert isinstance(topic, Topic), topic
         return topic

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from libs.clients.owner import Appended
-from libs.model.errors import KafscaleError
+from libs.model.errors import KafscaleError, Moved
 from libs.model.ids import TopicPartition
 from libs.records import iter_batches
 from tests.support.owners import OwnerCluster, RunningOwner, batch, fetch, part
@@ -23,6 +23,8 @@ class History:
     """What was acknowledged: value -> offset, for one partition."""
 
     acked: dict[str, int] = field(default_factory=dict)
+    unknown: int = 0
+    """How often a producer was told that nobody knows."""
 
 
 class Producer:
@@ -55,6 +57,7 @@ class Producer:
             sent, key = waiting.pop(0)
             outcome = await appends.outcome(key)
             if not isinstance(outcome, Appended):
+                self._history.unknown += not isinstance(outcome, Moved)
                 for _, other in waiting:  # none of them may be resent while its fate is open
                     await appends.outcome(other)
                 await trio.sleep(0.1)

@@ -126,7 +126,15 @@ def foreign(seq: int) -> bytes:
     return b"".join(encoded.buffers)
 
 
-@pytest.mark.parametrize("taken_by", [encode_seal(SEAL), foreign(0), b"no chain object", None])
+@pytest.mark.parametrize(
+    "taken_by",
+    [
+        pytest.param(encode_seal(SEAL), id="seal"),
+        pytest.param(foreign(0), id="foreign"),
+        pytest.param(b"no chain object", id="garbage"),
+        pytest.param(None, id="nothing"),
+    ],
+)
 async def test_any_other_taken_key_ends_the_session(
     taken_by: bytes | None, autojump_clock: MockClock
 ) -> None:
@@ -280,7 +288,9 @@ async def test_sealing_the_own_chain_is_its_end(autojump_clock: MockClock) -> No
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("taken_by", [foreign(1), b"no chain object"])
+@pytest.mark.parametrize(
+    "taken_by", [pytest.param(foreign(1), id="foreign"), pytest.param(b"no chain object", id="garbage")]
+)
 async def test_own_seal_whose_place_is_taken(taken_by: bytes, autojump_clock: MockClock) -> None:
     writing = Writing()
     writing.scripted.holding = False
