@@ -25,7 +25,7 @@ from libs.model.ids import (
 )
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, stored
-from services.metadata.kv.port import Deleted, KeyValue
+from services.metadata.kv.port import Deleted, KeyValue, LeaseId
 from services.metadata.stored import ControllerRecord, DeletedTopic, SessionRecord, SessionState, Stored
 
 WATCHED = (
@@ -90,6 +90,13 @@ class ClusterState:
     def is_sealed(self, session: SessionId) -> bool:
         record = self.sessions.get(session)
         return record is not None and record.value.state is SessionState.SEALED
+
+    def holds_sealed(self, lease_id: LeaseId) -> bool:
+        """Whether an owner is registered with this lease, for a session that has ended."""
+        return any(
+            owner.lease_id == lease_id and self.is_sealed(owner.value.session)
+            for owner in self.owners.values()
+        )
 
     def apply(self, event: KeyValue | Deleted) -> Changed | None:
         """What watchers are told; None where it is nothing to them. Raises Corrupt, and changes nothing

@@ -11,7 +11,7 @@ from libs.clients import convert
 from libs.clients.errors import to_proto
 from libs.clients.metadata import TopicToCreate
 from libs.model import cluster
-from libs.model.errors import Corrupt, Invalid, KafscaleError
+from libs.model.errors import Corrupt, Invalid, KafscaleError, NotFound
 from libs.model.ids import (
     ChainSeq,
     LeaderEpoch,
@@ -97,7 +97,11 @@ class MetadataHandlers(MetadataBase):
 
     async def KeepAlive(self, stream: "Stream[api.KeepAliveRequest, api.KeepAliveReply]") -> None:  # noqa: N802
         request = await _request(stream)
-        await self._registrations.keep_alive(LeaseId(request.lease_id))
+        lease_id = LeaseId(request.lease_id)
+        if self._cache.state.holds_sealed(lease_id):
+            # It would be given nothing and so never write, which is how an owner meets a seal by itself.
+            raise NotFound(f"the session registered with lease {lease_id} was sealed: begin a new one")
+        await self._registrations.keep_alive(lease_id)
         await stream.send_message(api.KeepAliveReply(lease_ms=self._lease_ms))
 
     async def Deregister(self, stream: "Stream[api.DeregisterRequest, api.DeregisterReply]") -> None:  # noqa: N802
