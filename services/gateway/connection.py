@@ -17,7 +17,7 @@ import structlog
 import trio
 from kio.static.protocol import Entity
 
-from libs.model.errors import Invalid, Reason
+from libs.model.errors import Invalid, KafscaleError, Reason
 from libs.telemetry.spans import span
 from services.gateway.admission import ByteBudget, Lease
 from services.gateway.codec import API_VERSIONS_KEY, Schema, read_body, read_header, schema_of
@@ -241,10 +241,13 @@ class Connection:
             )
 
     async def _answer(self, turn: _Turn) -> Entity | None:
-        if turn.started is not None:
-            return await turn.started.wait()
-        assert turn.handler.handle is not None
-        return await turn.handler.handle(self._gateway, turn.request)
+        try:
+            if turn.started is not None:
+                return await turn.started.wait()
+            assert turn.handler.handle is not None
+            return await turn.handler.handle(self._gateway, turn.request)
+        except KafscaleError as error:
+            self._reject(f"{turn.handler.name}: {error.message}")
 
     async def _send(self, turn: _Turn, response: Entity) -> int:
         sent = 0

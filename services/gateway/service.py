@@ -3,6 +3,7 @@
 Owns: joining the parts, start and stop. Does not own: settings' source, binding ports, the process.
 """
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ class GatewayService:
         `control_address` (host:port) is told to the operator through the registration.
         """
         options = self._gateway.options
-        host = options.advertised_host or str(listeners[0].socket.getsockname()[0])
+        host = options.advertised_host or _reachable(str(listeners[0].socket.getsockname()[0]))
         registration = GatewayRegistration(
             metadata=self._gateway.metadata,
             gateway=GatewayRecord(
@@ -134,6 +135,11 @@ class GatewayService:
             appends_in_flight=appends.in_flight,
             owner_links=len(gateway.owners.links),
         )
+
+
+def _reachable(bound: str) -> str:
+    """What clients can connect to: a wildcard address is none, the machine's name is a good guess."""
+    return socket.gethostname() if bound in ("0.0.0.0", "::") else bound  # noqa: S104 - not bound here
 
 
 @asynccontextmanager

@@ -76,8 +76,10 @@ class StartedProduce:
         self._refusal = refusal
 
     async def wait(self) -> Entity | None:
+        """Raises Invalid where no answer is wanted but the client has to hear that something is wrong."""
         body, schema = self._request.body, self._request.schema
         if body.acks == ACKS_NONE:
+            self._raise_if_refused()
             return None
         outcomes: Sequence[Outcome | None] = ()
         if self._appending is not None:
@@ -99,6 +101,14 @@ class StartedProduce:
                 )
             )
         return schema.response(responses=tuple(topics), throttle_time=NO_THROTTLE)
+
+    def _raise_if_refused(self) -> None:
+        """As in Kafka, only the end of the connection makes such a client look for its topics again."""
+        if self._refusal is not None:
+            raise Invalid(f"a produce request that wants no answer was refused: {self._refusal.name}")
+        for outcome in self._appending.outcomes if self._appending is not None else ():
+            if isinstance(outcome, KafscaleError):
+                raise Invalid(f"a produce request that wants no answer failed: {outcome.message}")
 
     def _partition(self, schema: Schema, index: int, outcome: Outcome | None) -> Any:
         if isinstance(outcome, Appended):

@@ -68,6 +68,13 @@ async def test_acks_0_answers_nothing(served: Served) -> None:
         assert served.cluster.owner_of(at(served)).end(at(served)) == 2
 
 
+async def test_acks_0_that_fails_ends_the_connection(served: Served) -> None:
+    async with connected(served.port) as client:
+        await client.send(0, 9, values({0: batch(b"lost")}, acks=0, topic="nowhere"))
+        with trio.fail_after(5):
+            assert await client.receive_frame() is None
+
+
 async def test_one_bad_batch_stops_nobody_else(served: Served) -> None:
     two = batch(b"a") + batch(b"b")
     async with connected(served.port) as client:
