@@ -9,15 +9,16 @@ from collections.abc import Callable, Sequence
 
 import aiokafka
 import confluent_kafka
-import confluent_kafka.admin
 import kafka
 import pytest
-from confluent_kafka.cimpl import NewTopic
 
+from tests.support.clients import create_topic
 from tests.support.names import unique
 from tests.support.platform import Platform
+from tests.support.raw_kafka import stored_batches
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+"""By the number that a batch's attributes say."""
 PARTITIONS = 8
 RECORDS = 400
 WAIT_SECONDS_MAX = 60.0
@@ -129,12 +130,6 @@ CLIENTS: dict[str, tuple[Produce, Consume]] = {
 }
 
 
-def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
-    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": bootstrap})
-    created = admin.create_topics([NewTopic(topic, partitions, 1)])
-    created[topic].result(WAIT_SECONDS_MAX)
-
-
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("client", CLIENTS)
 def test_what_is_produced_is_consumed_by_every_client(platform: Platform, client: str, codec: str) -> None:
@@ -144,6 +139,14 @@ def test_what_is_produced_is_consumed_by_every_client(platform: Platform, client
     values = [b"%s %d" % (codec.encode() * 20, number) for number in range(RECORDS)]
     produce(platform.bootstraps[0], topic, codec, values)
     assert sorted(consume(platform.bootstraps[-1], topic, RECORDS)) == sorted(values)
+    # A client that was not offered what it needs to compress says nothing and sends plain batches.
+    stored = [
+        batch
+        for partition in range(PARTITIONS)
+        for batch in stored_batches(platform.bootstraps[0], topic, partition)
+    ]
+    assert {CODECS[batch.codec] for batch in stored} == {codec}
+    assert sum(batch.records for batch in stored) == RECORDS
 
 
 @pytest.mark.parametrize("client", CLIENTS)
