@@ -46,6 +46,8 @@ class Append:
     deadline: float
     """Trio time by which the client wants an answer, seconds."""
     answered: bool = False
+    behind_lost: bool = False
+    """An earlier one of its source was given up meanwhile: it is not sent again (rule 4)."""
 
 
 class Settled(NamedTuple):
@@ -172,28 +174,30 @@ class AppendLane:
         self._refused_by = self._in_flight_route
         self._retry_at = now + self._pause
         self._pause = min(2 * self._pause, _PAUSE_SECONDS_MAX)
-        wanted = [append for append in appends if not append.answered]
-        dropped = [append for append in appends if append.answered]
+        wanted = [append for append in appends if not append.answered and not append.behind_lost]
+        dropped = [append for append in appends if append.answered or append.behind_lost]
         self._waiting = deque(sorted([*wanted, *self._waiting], key=lambda append: append.number))
-        return [_closed(append, None) for append in dropped] + self._give_up_behind(dropped)
+        return [_closed(append, _given_up()) for append in dropped] + self._give_up_behind(dropped)
 
     def _give_up(self, unknown: list[Append]) -> list[Settled]:
         error = Unavailable("the owner went away with this batch", outcome_unknown=True)
         return [_closed(append, error) for append in unknown] + self._give_up_behind(unknown)
 
     def _give_up_behind(self, given_up: list[Append]) -> list[Settled]:
-        """Rule 4. What is still in flight at this moment is answered by its owner."""
-        if not given_up or not self._waiting:
+        """Rule 4. What is in flight is answered by its owner; where it is refused, it is given up."""
+        if not given_up or not (self._waiting or self._in_flight):
             return []
         first: dict[Hashable, int] = {}
         for append in given_up:
             first[append.source] = min(append.number, first.get(append.source, append.number))
+        for append in self._in_flight.values():
+            if append.number > first.get(append.source, append.number):
+                append.behind_lost = True
         kept: deque[Append] = deque()
         settled: list[Settled] = []
         for append in self._waiting:
             if append.number > first.get(append.source, append.number):
-                error = Moved("an earlier batch of this producer was given up, send both again")
-                settled.append(_closed(append, error))
+                settled.append(_closed(append, _given_up()))
             else:
                 kept.append(append)
         self._waiting = kept
@@ -204,6 +208,10 @@ def _closed(append: Append, result: Appended | KafscaleError | None) -> Settled:
     answer = None if append.answered else result
     append.answered = True
     return Settled(append, answer, closed=True)
+
+
+def _given_up() -> Moved:
+    return Moved("an earlier batch of this producer was given up, send both again")
 
 
 def _timed_out() -> Unavailable:

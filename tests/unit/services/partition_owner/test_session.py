@@ -10,7 +10,7 @@ from tests.support.owners import EPOCH_MS, batch, open_owner_cluster, tp_of
 
 
 async def test_an_idle_owner_whose_session_was_sealed_begins_another(autojump_clock: MockClock) -> None:
-    """It registered again just before it was sealed, writes nothing, and nobody gives it anything to write."""
+    """It registered again just before it was sealed, and nobody gives it anything to write."""
     async with open_owner_cluster(MemoryObjectStore(LoopClock(EPOCH_MS)), ["a"]) as cluster:
         tp = tp_of(await cluster.create_topic("orders"))
         owner, _ = await cluster.wait_open(tp)

@@ -322,4 +322,26 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 TestLane = LaneMachine.TestCase
-TestLane.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestLane.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+def test_what_comes_back_behind_one_that_was_given_up_is_not_sent_again() -> None:
+    """The next owner might not know the producer, and take the later batch for its first."""
+    lane = filled(1, 2)
+    lane.submit(append(3, "q"))
+    lane.pump(route(0), 0.0)
+    assert kinds(lane.failed(1, Unavailable("", outcome_unknown=True), 0.0)) == [(1, "Unavailable")]
+    assert kinds(lane.failed(2, Moved(""), 0.0)) == [(2, "Moved")]
+    assert lane.failed(3, Moved(""), 0.0) == []
+    assert numbers(lane.pump(route(1), 9.0)) == [3]
+
+
+def test_what_comes_back_behind_one_whose_time_was_over_is_not_sent_again() -> None:
+    lane = AppendLane()
+    lane.submit(append(1, deadline=5.0))
+    lane.submit(append(2))
+    lane.pump(route(0), 0.0)
+    assert kinds(lane.expire(6.0)) == [(1, "Unavailable")]
+    assert kinds(lane.failed(1, Moved(""), 6.0)) == [(1, "NoneType")]
+    assert kinds(lane.failed(2, Moved(""), 6.0)) == [(2, "Moved")]
+    assert lane.pump(route(1), 9.0) is None
