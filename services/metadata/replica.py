@@ -58,8 +58,11 @@ class ReplicaLease:
     async def resign(self) -> None:
         """Ends the registration and what else stands on the lease at once. Raises Unavailable."""
         self._resigned = True
-        if self.lease_id is not None:
-            await self._kv.revoke_lease(self.lease_id)
+        lease_id, self.lease_id = self.lease_id, None
+        if self._registered.is_set():
+            self._registered = trio.Event()  # nobody builds on it any more
+        if lease_id is not None:
+            await self._kv.revoke_lease(lease_id)
 
     async def _register(self) -> LeaseId:
         lease_id = await self._kv.grant_lease(ttl_seconds=self._lease_seconds)

@@ -1,6 +1,7 @@
 """Every adapter under the one contract: memory, SQLite, a real etcd."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,19 @@ def etcd() -> Iterator[Etcd]:
 
 @pytest.fixture(params=ADAPTERS)
 async def kv(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KV]:
+    async with _opened(request, tmp_path) as store:
+        yield store
+
+
+@pytest.fixture(params=ADAPTERS[1:])
+async def real_kv(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KV]:
+    """For what unit tests show on the model under a mocked clock."""
+    async with _opened(request, tmp_path) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KV]:
     if request.param == "memory":
         yield MemoryKV()
     elif request.param == "sqlite":

@@ -18,9 +18,9 @@ from tests.unit.services.metadata.test_topics import created, new
 OPTIONS = MetadataOptions(lease_seconds=2)
 
 
-async def test_topics_live_move_and_go(kv: KV) -> None:
+async def test_topics_live_move_and_go(real_kv: KV) -> None:
     async with (
-        open_metadata_cluster(kv, "m0", "m1", options=OPTIONS) as cluster,
+        open_metadata_cluster(real_kv, "m0", "m1", options=OPTIONS) as cluster,
         cluster.client("m0", "m1") as client,
         cluster.watcher("m1") as watcher,
     ):
@@ -39,9 +39,9 @@ async def test_topics_live_move_and_go(kv: KV) -> None:
         await wait_view(watcher, settled_on("owner-1", "owner-2", partitions=2))
 
 
-async def test_an_idle_cluster_leaves_the_store_alone(kv: KV) -> None:
+async def test_an_idle_cluster_leaves_the_store_alone(real_kv: KV) -> None:
     async with (
-        open_metadata_cluster(kv, "m0", "m1", options=OPTIONS) as cluster,
+        open_metadata_cluster(real_kv, "m0", "m1", options=OPTIONS) as cluster,
         cluster.client() as client,
         cluster.watcher() as watcher,
     ):
@@ -49,9 +49,9 @@ async def test_an_idle_cluster_leaves_the_store_alone(kv: KV) -> None:
         await created(client, new("orders", 4))
         await wait_view(watcher, settled_on("owner-0", partitions=4))
         await trio.sleep(2.5)
-        revision = (await kv.range("")).revision
+        revision = (await real_kv.range("")).revision
         await trio.sleep(3)
-        assert (await kv.range("")).revision == revision
+        assert (await real_kv.range("")).revision == revision
 
 
 async def test_etcd_killed_and_back() -> None:
