@@ -37,13 +37,10 @@ class Chain:
     """Grows by `begin`; `succeeded` gives what became durable, in order."""
 
     next_seq: ChainSeq = _FIRST
+    durable_seq: ChainSeq = _FIRST
+    """Everything below is durable."""
     _in_flight: deque[ChainObject] = field(default_factory=deque)
     _footers: list[WalFooter] = field(default_factory=list)
-
-    @property
-    def durable_seq(self) -> ChainSeq:
-        """Everything below is durable."""
-        return self._in_flight[0].seq if self._in_flight else self.next_seq
 
     @property
     def in_flight(self) -> int:
@@ -74,6 +71,7 @@ class Chain:
         durable: list[ChainObject] = []
         while self._in_flight and self._in_flight[0].succeeded:
             durable.append(self._in_flight.popleft())
+            self.durable_seq = ChainSeq(durable[-1].seq + 1)
         self._footers.extend(each.footer for each in durable)
         return durable
 
