@@ -115,6 +115,8 @@ def assemble(
         ranges=[_pending_range(group) for group in filled],
     )
     _extend_logs(filled, encoded.footer)
+    for group in filled:
+        group.partition.producers.expire(created_ms)
     return Assembly(
         body=b"".join(encoded.buffers),
         footer=encoded.footer,

@@ -45,7 +45,8 @@ class OffsetFinder:
         if timestamp == LATEST:
             return FoundOffset(log.durable, NO_TIMESTAMP_MS, epoch)
         if timestamp in (EARLIEST, EARLIEST_LOCAL):
-            return FoundOffset(log.log_start, NO_TIMESTAMP_MS, log.epoch_at(log.log_start) or epoch)
+            first = log.epoch_at(log.log_start)
+            return FoundOffset(log.log_start, NO_TIMESTAMP_MS, epoch if first is None else first)
         if timestamp == MAX_TIMESTAMP:
             index = log.index_of_max_time()
             return await self._look(partition, index, log.max_time_ms())

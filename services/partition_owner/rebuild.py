@@ -57,6 +57,7 @@ def rebuild(
         for entry in each.own_ranges():
             _add(tp, log, each.position, entry)
             producers.restore(entry.wal_range.producer_runs, now_ms=now_ms)
+        producers.expire(now_ms)
         if len(log) > before:
             needed.append(each.position)
     if released_offset is not None and log.assigned != released_offset:

@@ -1,0 +1,20 @@
+"""What the assembler leaves behind beside the object."""
+
+import trio
+
+from services.partition_owner.producers import ProducerStates
+from tests.support.owners import batch
+from tests.unit.services.partition_owner.writing import Writing
+
+
+async def test_producers_beyond_the_bound_are_forgotten() -> None:
+    """Every client that starts is a new producer: without an end they fill the memory."""
+    writing = Writing()
+    writing.scripted.holding = False
+    writing.partition.producers = ProducerStates(expiration_ms=1 << 40, count_max=2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.flusher.run)
+        for producer_id in range(5):
+            await writing.append_alone(batch("v", producer=(producer_id, 0, 0)))
+        assert len(writing.partition.producers) == 2
+        nursery.cancel_scope.cancel()
