@@ -192,7 +192,7 @@ class Connection:
             header=header,
             schema=schema,
             body=body,
-            peer=self._peer,
+            peer=self._peer.rpartition(":")[0] or self._peer,
             connection=self._number,
             lease=lease,
         )

@@ -101,9 +101,11 @@ class KafkaListener:
 
 
 def _peer_of(stream: trio.abc.Stream) -> str:
+    """host:port, by which a line of the log finds its client."""
     if isinstance(stream, trio.SocketStream):
         try:
-            return str(stream.socket.getpeername()[0])
+            host, port = stream.socket.getpeername()[:2]
         except OSError:
             return "gone"
+        return f"{host}:{port}"
     return "memory"

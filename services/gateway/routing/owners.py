@@ -30,7 +30,7 @@ from services.gateway.routing.append_lane import Route
 
 _PAUSE_SECONDS_MIN: Final = 0.02
 _PAUSE_SECONDS_MAX: Final = 1.0
-_CONNECT_SECONDS_MAX: Final = 5.0
+_CONNECT_SECONDS_MAX: Final = 2.0
 _LASTED_SECONDS: Final = 1.0
 """A link that lasted so long was up: the next attempt needs no patience."""
 _PRUNE_EVERY_SECONDS: Final = 2.0

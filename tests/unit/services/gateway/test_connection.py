@@ -36,11 +36,12 @@ async def is_closed(data: bytes, served: Served) -> str:
     """Sends garbage on a connection of its own; the gateway must close it and say why."""
     with capture_logs() as logs, trio.fail_after(5):
         async with connected(served.port) as client:
+            host, port = client.stream.socket.getsockname()
             await client.stream.send_all(data)
             assert await client.receive_frame() is None
     rejected = [each for each in logs if each["event"] == "request_rejected"]
     assert len(rejected) == 1
-    assert rejected[0]["peer"] == "127.0.0.1"
+    assert rejected[0]["peer"] == f"{host}:{port}"
     return str(rejected[0]["error"])
 
 

@@ -8,7 +8,8 @@ from kio.schema.errors import ErrorCode
 
 from libs.model.ids import Partition, TopicPartition
 from tests.unit.services.gateway.client import batch, connected
-from tests.unit.services.gateway.cluster import FakeOwner, Served
+from tests.unit.services.gateway.cluster import Served
+from tests.unit.services.gateway.fake_owner import FakeOwner
 
 
 def values(*partitions: tuple[int, int], wait_ms: int = 0, min_bytes: int = 1, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from kio.schema.errors import ErrorCode
 from libs.model.ids import Partition, TopicPartition
 from libs.records import split_batches
 from tests.unit.services.gateway.client import Client, batch, connected
-from tests.unit.services.gateway.cluster import FakeOwner, Served, open_served
+from tests.unit.services.gateway.cluster import Served, open_served
+from tests.unit.services.gateway.fake_owner import FakeOwner
 
 
 @pytest.fixture
