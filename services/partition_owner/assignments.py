@@ -135,6 +135,7 @@ class Assignments:
 
     async def _keep(self, hold: Hold) -> None:
         """The life of a hold: open it, serve it, give it up."""
+        began_at = trio.current_time()
         try:
             async with self._places:
                 partition = await self._opener.open(hold.tp, hold.leader_epoch, new_scope=hold.new_scope)
@@ -150,6 +151,7 @@ class Assignments:
                     tp=str(hold.tp),
                     epoch=hold.leader_epoch,
                     next_offset=partition.log.assigned,
+                    seconds=round(trio.current_time() - began_at, 3),
                 )
                 await hold.wait_unwanted()
             if hold.wanted is Wanted.RELEASED:

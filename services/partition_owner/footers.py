@@ -2,8 +2,9 @@
 
 Owns: the shared cache of both, one read a chain object for any number of partitions. Does not own: where a
 chain ends (sealing.py), what is rebuilt (opening.py).
-Rules: 1 an index counts only where all it covers lies within the chain (design section 3, rule 6); 2 never
-a LIST: keys are computed; 3 the cache is bounded by bytes, the least recently used goes first.
+Rules: 1 of an index only what lies before the position's end counts, which is never beyond the chain's
+(design section 3, rule 6); 2 never a LIST: keys are computed; 3 the cache is bounded by bytes, the least
+recently used goes first.
 """
 
 from collections import OrderedDict
@@ -24,7 +25,7 @@ from services.partition_owner.chain_writer import read_chain_object
 from services.partition_owner.parallel import for_each
 
 _RANGE_BYTES = 400  # of one range with its run in memory, roughly
-_ABSENT_BYTES = 100
+_FOOTER_BYTES = 100
 
 
 class _Index:
@@ -62,7 +63,7 @@ class FooterReader:
         self._gets_max = gets_max
         self._bytes_max = cache_bytes_max
         self._used_bytes = 0
-        self._cache: OrderedDict[str, tuple[_Index | _Footer | None, int]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[_Index | _Footer, int]] = OrderedDict()
         self._flights: SingleFlight[str, _Index | _Footer | None] = SingleFlight(nursery, runs_max=gets_max)
 
     def remember(self, footer: WalFooter) -> None:
@@ -70,25 +71,41 @@ class FooterReader:
         self._put(chain_object_key(footer.session, footer.seq), _grouped(footer))
 
     async def ranges(
-        self, tp: TopicPartition, session: SessionId, from_seq: int, to_seq: int
+        self,
+        tp: TopicPartition,
+        session: SessionId,
+        from_seq: int,
+        to_seq: int,
+        *,
+        chain_went_on: bool = False,
     ) -> list[IndexedRange]:
         """The partition's ranges in chain objects [from_seq, to_seq), in chain order.
 
+        `chain_went_on`: the chain may be longer, so that an index may cover the objects up to `to_seq` too.
         Raises NotFound(NO_SUCH_OBJECT) where an object is gone, Corrupt where one is damaged, Unavailable.
         """
         found: dict[int, Sequence[IndexedRange]] = {}
         blocks = range(index_start(from_seq), to_seq, CHAIN_INDEX_EVERY)
 
         async def read(block: int) -> None:
-            found[block] = await self._block(tp, session, block, from_seq, to_seq)
+            found[block] = await self._block(
+                tp, session, block, from_seq, to_seq, chain_went_on=chain_went_on
+            )
 
         await for_each(blocks, read, at_once_max=self._gets_max)
         return [entry for block in blocks for entry in found[block] if from_seq <= entry.seq < to_seq]
 
     async def _block(
-        self, tp: TopicPartition, session: SessionId, first: int, from_seq: int, to_seq: int
+        self,
+        tp: TopicPartition,
+        session: SessionId,
+        first: int,
+        from_seq: int,
+        to_seq: int,
+        *,
+        chain_went_on: bool,
     ) -> Sequence[IndexedRange]:
-        if first + CHAIN_INDEX_EVERY <= to_seq:
+        if first + CHAIN_INDEX_EVERY <= to_seq or chain_went_on:
             index = await self._cached(chain_index_key(session, first), session, first)
             if isinstance(index, _Index):
                 return index.ranges(tp)
@@ -111,7 +128,8 @@ class FooterReader:
         is_index = key == chain_index_key(session, seq)
         read = self._read_index if is_index else self._read_footer
         value = await self._flights.run(key, lambda: read(session, seq))
-        self._put(key, value)
+        if value is not None:  # an index of a live chain may yet come
+            self._put(key, value)
         return value
 
     async def _read_index(self, session: SessionId, first: int) -> _Index | None:
@@ -133,15 +151,13 @@ class FooterReader:
             raise Corrupt(f"the chain of {session} has a seal at {seq}, before its end")
         return _grouped(found)
 
-    def _put(self, key: str, value: _Index | _Footer | None) -> None:
+    def _put(self, key: str, value: _Index | _Footer) -> None:
         if key in self._cache:
             return
-        if value is None:
-            size_bytes = _ABSENT_BYTES
-        elif isinstance(value, _Index):
+        if isinstance(value, _Index):
             size_bytes = value.size_bytes
         else:
-            size_bytes = _ABSENT_BYTES + sum(len(each) for each in value.values()) * _RANGE_BYTES
+            size_bytes = _FOOTER_BYTES + sum(len(each) for each in value.values()) * _RANGE_BYTES
         self._cache[key] = (value, size_bytes)
         self._used_bytes += size_bytes
         while self._used_bytes > self._bytes_max and len(self._cache) > 1:

@@ -23,6 +23,7 @@ from libs.model.ids import LeaderEpoch, TopicPartition
 from libs.telemetry.spans import span
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.footers import FooterReader
+from services.partition_owner.parallel import for_each
 from services.partition_owner.partition import Partition
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.rebuild import ReadPosition, Rebuilt, rebuild
@@ -30,6 +31,7 @@ from services.partition_owner.sealing import Sealer
 
 _BACKOFF = Backoff(first_seconds=0.05, max_seconds=2.0)
 _CORRUPT_BACKOFF = Backoff(first_seconds=5.0, max_seconds=60.0)
+_POSITIONS_AT_ONCE_MAX = 16
 
 log = structlog.get_logger(__name__)
 
@@ -114,7 +116,7 @@ class Opener:
         if state.manifest_key:
             raise Corrupt(f"{tp} has the manifest {state.manifest_key}, which this version can't read")
         closed = await self._close(assigned, state)
-        read = [await self._read(tp, each) for each in closed]
+        read = await self._read(tp, closed)
         rebuilt = rebuild(
             tp,
             read,
@@ -162,10 +164,24 @@ class Opener:
                 closed.append(replace(position, to_seq=end))
         return closed
 
-    async def _read(self, tp: TopicPartition, position: ChainPosition) -> ReadPosition:
-        assert position.to_seq is not None
-        ranges = await self._footers.ranges(tp, position.session, position.from_seq, position.to_seq)
-        return ReadPosition(position=position, ranges=ranges)
+    async def _read(self, tp: TopicPartition, closed: list[ChainPosition]) -> list[ReadPosition]:
+        """At the same time: a partition that moved often has many short positions, each some GETs."""
+        found: dict[int, ReadPosition] = {}
+
+        async def read(place: int) -> None:
+            position = closed[place]
+            assert position.to_seq is not None
+            ranges = await self._footers.ranges(
+                tp,
+                position.session,
+                position.from_seq,
+                position.to_seq,
+                chain_went_on=place < len(closed) - 1,
+            )
+            found[place] = ReadPosition(position=position, ranges=ranges)
+
+        await for_each(range(len(closed)), read, at_once_max=_POSITIONS_AT_ONCE_MAX)
+        return [found[place] for place in range(len(closed))]
 
     def _new_state(
         self, state: PartitionState, closed: list[ChainPosition], rebuilt: Rebuilt, partition: Partition

@@ -1,0 +1,82 @@
+"""What dead and live chains say about a partition, and how many reads it takes."""
+
+import trio
+
+from libs.concurrency.clock import ManualClock
+from libs.model.ids import ChainSeq
+from libs.model.limits import CHAIN_INDEX_EVERY
+from libs.objectstore.memory import MemoryObjectStore
+from libs.segments.index import encode_index
+from libs.segments.keys import chain_index_key, chain_object_key
+from services.partition_owner.footers import FooterReader
+from tests.support.segments import SESSION, sample_wal, tp
+
+
+class CountingStore(MemoryObjectStore):
+    """Remembers which objects were read."""
+
+    def __init__(self) -> None:
+        super().__init__(ManualClock())
+        self.reads: list[str] = []
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        self.reads.append(key)
+        return await super().get(key, start=start, length=length)
+
+    async def get_suffix(self, key: str, length: int) -> tuple[bytes, int]:
+        self.reads.append(key)
+        return await super().get_suffix(key, length)
+
+
+async def _write_chain(store: MemoryObjectStore, count: int) -> None:
+    """`count` objects, and the index over each full block of them."""
+    footers = []
+    for seq in range(count):
+        encoded = sample_wal(seq)
+        footers.append(encoded.footer)
+        await store.put_if_absent(chain_object_key(SESSION, ChainSeq(seq)), b"".join(encoded.buffers))
+        if len(footers) == CHAIN_INDEX_EVERY:
+            key = chain_index_key(SESSION, footers[0].seq)
+            await store.put_if_absent(key, b"".join(encode_index(footers)))
+            footers.clear()
+
+
+async def _read(store: MemoryObjectStore, from_seq: int, to_seq: int, *, chain_went_on: bool) -> list[int]:
+    async with trio.open_nursery() as nursery:
+        reader = FooterReader(store=store, cache_bytes_max=1 << 20, gets_max=8, nursery=nursery)
+        ranges = await reader.ranges(tp(0), SESSION, from_seq, to_seq, chain_went_on=chain_went_on)
+    return [entry.seq for entry in ranges]
+
+
+async def test_a_position_in_the_middle_of_an_indexed_block_takes_one_read() -> None:
+    """A partition that moved on while the chain went on; without it a drain's pause grows with each move."""
+    store = CountingStore()
+    await _write_chain(store, 2 * CHAIN_INDEX_EVERY)
+    assert await _read(store, 70, 90, chain_went_on=True) == list(range(70, 90))
+    assert store.reads == [chain_index_key(SESSION, ChainSeq(CHAIN_INDEX_EVERY))]
+
+
+async def test_where_the_chain_did_not_come_to_its_index_the_objects_are_read() -> None:
+    store = CountingStore()
+    await _write_chain(store, 100)
+    assert await _read(store, 70, 90, chain_went_on=True) == list(range(70, 90))
+    assert len(store.reads) == 1 + 20
+
+
+async def test_the_end_of_a_chain_is_read_without_asking_for_an_index() -> None:
+    store = CountingStore()
+    await _write_chain(store, 100)
+    assert await _read(store, 10, 90, chain_went_on=False) == list(range(10, 90))
+    assert len(store.reads) == 1 + (90 - CHAIN_INDEX_EVERY)
+
+
+async def test_an_index_that_comes_later_is_found() -> None:
+    store = CountingStore()
+    await _write_chain(store, 100)
+    async with trio.open_nursery() as nursery:
+        reader = FooterReader(store=store, cache_bytes_max=1 << 20, gets_max=8, nursery=nursery)
+        assert len(await reader.ranges(tp(0), SESSION, 70, 80, chain_went_on=True)) == 10
+        await _write_chain(store, 2 * CHAIN_INDEX_EVERY)
+        store.reads.clear()
+        assert len(await reader.ranges(tp(0), SESSION, 80, 120, chain_went_on=True)) == 40
+        assert store.reads == [chain_index_key(SESSION, ChainSeq(CHAIN_INDEX_EVERY))]
