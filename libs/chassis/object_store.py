@@ -79,7 +79,8 @@ async def open_configured_store(
         hint = (
             "check KAFSCALE_DATA_DIR"
             if settings.directory
-            else "check KAFSCALE_S3_BUCKET, _S3_ENDPOINT, _S3_REGION, _S3_ACCESS_KEY and _S3_SECRET_KEY"
+            else "check KAFSCALE_S3_BUCKET, KAFSCALE_S3_ENDPOINT, KAFSCALE_S3_REGION,"
+            " KAFSCALE_S3_ACCESS_KEY and KAFSCALE_S3_SECRET_KEY"
         )
         raise type(error)(f"the object store ({where}) can't be used: {error.message}; {hint}") from error
     try:

@@ -20,6 +20,7 @@ import trio
 from libs.chassis.config import ServiceSettings
 from libs.chassis.control_port import ControlPort
 from libs.chassis.listeners import bind, port_of
+from libs.chassis.open_files import raise_open_files
 from libs.chassis.readiness import Readiness
 from libs.concurrency.clock import Clock, SystemClock
 from libs.concurrency.rand import Rand, SystemRand
@@ -92,6 +93,7 @@ def run(settings_class: type[S], open_service: OpenService[S], environ: Mapping[
         sys.stderr.write(f"{settings_class.service}: {error.message}\n")
         return 2
     keep_freed_memory()
+    raise_open_files()
     configure_logs(service=settings.service, level=settings.log_level, log_format=settings.log_format)
     try:
         return trio.run(partial(_Process(settings, open_service).run))

@@ -23,7 +23,9 @@ class GatewayOptions(BaseModel):
     advertised_host: str = Field(default="", description="host told to clients; empty: the address bound")
     advertised_port: Port = Field(default=0, description="port told to clients; 0: the port bound")
     auto_create_topics: bool = Field(default=True, description="create a topic when it is first asked for")
-    connections_max: int = Field(default=20_000, ge=1, description="Kafka connections at a time")
+    connections_max: int = Field(
+        default=20_000, ge=1, description="Kafka connections at a time, if the process may open so many files"
+    )
     connection_idle_seconds: float = Field(
         default=600.0, gt=0, description="a connection that asks nothing for so long is closed"
     )

@@ -1,8 +1,9 @@
 """Accepts Kafka connections, up to a bound, and keeps each one's failure to itself.
 
 Owns: which connections there are. Does not own: binding the port (libs/chassis), one connection's life.
-Rules: 1 beyond the bound a connection is closed at once, which clients take for "try another broker"; 2
-whatever goes wrong in a connection ends that connection only.
+Rules: 1 beyond the bound a connection is closed at once, which clients take for "try another broker"; 2 the
+bound is lower where the process may not have so many sockets open, so that owners and stores can always be
+reached; 3 whatever goes wrong in a connection ends that connection only.
 """
 
 import itertools
@@ -12,12 +13,15 @@ from typing import Any, Final
 import structlog
 import trio
 
+from libs.chassis.open_files import open_files_max
 from services.gateway.admission import ByteBudget
 from services.gateway.connection import Connection
 from services.gateway.context import Gateway
 from services.gateway.handler import Handler
 
 _REFUSALS_LOGGED_EVERY: Final = 1000
+_FILES_KEPT: Final = 256
+"""Of what the process may have open: for owners, metadata, the store and the control port."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +37,7 @@ class KafkaListener:
         self._serving = trio.CancelScope()
         self._gone = trio.lowlevel.ParkingLot()
         self._refused = 0
+        self.connections_max = _connections_max(gateway.options.connections_max)
 
     @property
     def connections(self) -> int:
@@ -65,7 +70,7 @@ class KafkaListener:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serves one client to its end and closes the stream. Never raises for what the client did."""
-        if len(self._connections) >= self._gateway.options.connections_max or self._accepting.cancel_called:
+        if len(self._connections) >= self.connections_max or self._accepting.cancel_called:
             self._refuse()
             await trio.aclose_forcefully(stream)
             return
@@ -94,10 +99,21 @@ class KafkaListener:
             log.warning(
                 "connections_refused",
                 connections=len(self._connections),
-                connections_max=self._gateway.options.connections_max,
+                connections_max=self.connections_max,
                 refused_before=self._refused,
             )
         self._refused += 1
+
+
+def _connections_max(wanted: int) -> int:
+    open_files = open_files_max()
+    if open_files is None or wanted + _FILES_KEPT <= open_files:
+        return wanted
+    allowed = max(1, open_files - _FILES_KEPT)
+    log.warning(
+        "connections_bound_lowered", connections_max=allowed, wanted=wanted, open_files_max=open_files
+    )
+    return allowed
 
 
 def _peer_of(stream: trio.abc.Stream) -> str:

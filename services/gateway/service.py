@@ -124,7 +124,7 @@ class GatewayService:
         gateway, appends = self._gateway, self._gateway.appends.statistics()
         return GatewayStatistics(
             connections=self._listener.connections,
-            connections_max=gateway.options.connections_max,
+            connections_max=self._listener.connections_max,
             connections_refused=self._listener.refused,
             in_flight_bytes=self._budget.used_bytes,
             in_flight_bytes_max=self._budget.bytes_max,

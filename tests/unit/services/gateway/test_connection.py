@@ -36,6 +36,7 @@ async def is_closed(data: bytes, served: Served) -> str:
     """Sends garbage on a connection of its own; the gateway must close it and say why."""
     with capture_logs() as logs, trio.fail_after(5):
         async with connected(served.port) as client:
+            assert isinstance(client.stream, trio.SocketStream)
             host, port = client.stream.socket.getsockname()
             await client.stream.send_all(data)
             assert await client.receive_frame() is None

@@ -3,8 +3,11 @@
 import resource
 from datetime import timedelta
 
+import pytest
 import trio
+from structlog.testing import capture_logs
 
+from services.gateway import listener
 from tests.unit.services.gateway.client import batch, connected
 from tests.unit.services.gateway.cluster import open_served
 
@@ -79,3 +82,11 @@ async def test_idle_connections_cost_little() -> None:
         # Both ends are in this process.
         assert each_kib < 60
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_the_bound_leaves_room_for_what_else_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "open_files_max", lambda: 300)
+    with capture_logs() as logs:
+        async with open_served(connections_max=500) as served:
+            assert served.gateway.statistics().connections_max == 44
+    assert [each["connections_max"] for each in logs if each["event"] == "connections_bound_lowered"] == [44]
