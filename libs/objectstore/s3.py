@@ -123,6 +123,8 @@ class S3ObjectStore:
         doing = f"put the object {key!r}"
         try:
             answer = self._wire.request("PUT", key, headers, buffers)
+        except (BotoCoreError, ClientError) as error:  # it could not be signed: nothing was sent
+            raise error_of_boto(doing, error, writes=False) from error
         except HTTPError as error:
             raise error_of_transport(doing, error, writes=True) from error
         if answer.status in _OK:
@@ -135,6 +137,8 @@ class S3ObjectStore:
         doing = f"read the object {key!r}"
         try:
             answer = self._wire.request(method, key, {"Range": asked} if asked else {})
+        except (BotoCoreError, ClientError) as error:
+            raise error_of_boto(doing, error, writes=False) from error
         except HTTPError as error:
             raise error_of_transport(doing, error, writes=False) from error
         if answer.status in _OK or (answer.status == 416 and asked):

@@ -50,6 +50,8 @@ def error_of_answer(doing: str, status: int, code: str, message: str, *, writes:
     text = f"can't {doing}: the object store says {status} {code or '(no code)'}"
     text += f" ({_TELLS.get(code, message)})" if code in _TELLS or message else ""
     if status == 404 and code in {"", "404", "NoSuchKey"}:
+        if writes:  # a write has no object to miss: something between us and the store said so
+            return Unavailable(text, outcome_unknown=True)
         return NotFound(text, reason=Reason.NO_SUCH_OBJECT)
     if status >= 500 and status != 501:
         return Unavailable(text, outcome_unknown=writes and not (status == 503 and code))

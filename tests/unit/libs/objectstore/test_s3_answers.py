@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from botocore.exceptions import CredentialRetrievalError
 from pydantic import SecretStr
 
 from libs.model.errors import Invalid, KafscaleError, NotFound, Unavailable
@@ -89,6 +90,8 @@ async def failure(endpoint: str, call: Callable[[ObjectStore], object]) -> Kafsc
         (answer(500, "InternalError"), Unavailable, True),
         (answer(502, body=b"<html>Bad Gateway</html>"), Unavailable, True),
         (answer(504), Unavailable, True),
+        (answer(404), Unavailable, True),  # an ingress without a backend: a put has no object to miss
+        (answer(404, "NoSuchKey"), Unavailable, True),
         (b"", Unavailable, True),
         (b"HTTP/1.1 20", Unavailable, True),
         (b"garbage\r\n\r\n", Unavailable, True),
@@ -138,6 +141,29 @@ async def test_a_get_that_fails(reply: bytes, kind: type[KafscaleError]) -> None
         error = await failure(endpoint, lambda store: store.get("a"))
     assert type(error) is kind
     assert not getattr(error, "outcome_unknown", False)
+
+
+class LostCredentials:
+    """A role whose credentials can't be fetched at the moment."""
+
+    def get_frozen_credentials(self) -> None:
+        raise CredentialRetrievalError(provider="assume-role", error_msg="no answer")
+
+
+async def test_credentials_that_cannot_be_fetched_now_are_no_end() -> None:
+    settings = S3Settings(
+        bucket="b", endpoint="http://127.0.0.1:1", access_key="k", secret_key=SecretStr("s")
+    )
+        bucket="b", endpoint="http://127.0.0.1:1", access_key="k", secret_key=SecretStr("s")
+    )
+    threads = store_threads(puts_max=1, gets_max=1)
+    async with open_s3_store(settings, threads=threads, connections_max=1) as store:
+        store._wire._credentials = LostCredentials()  # type: ignore[assignment]
+        with pytest.raises(Unavailable) as put:
+            await store.put_if_absent("a", BODY)
+        with pytest.raises(Unavailable):
+            await store.get("a")
+    assert not put.value.outcome_unknown
 
 
 async def test_over_tls_the_checksum_is_left_to_it(tmp_path: Path) -> None:
