@@ -154,8 +154,6 @@ async def test_credentials_that_cannot_be_fetched_now_are_no_end() -> None:
     settings = S3Settings(
         bucket="b", endpoint="http://127.0.0.1:1", access_key="k", secret_key=SecretStr("s")
     )
-        bucket="b", endpoint="http://127.0.0.1:1", access_key="k", secret_key=SecretStr("s")
-    )
     threads = store_threads(puts_max=1, gets_max=1)
     async with open_s3_store(settings, threads=threads, connections_max=1) as store:
         store._wire._credentials = LostCredentials()  # type: ignore[assignment]
