@@ -137,8 +137,9 @@ class Assignments:
         """The life of a hold: open it, serve it, give it up."""
         began_at = trio.current_time()
         try:
-            async with self._places:
-                partition = await self._opener.open(hold.tp, hold.leader_epoch, new_scope=hold.new_scope)
+            partition = await self._opener.open(
+                hold.tp, hold.leader_epoch, new_scope=hold.new_scope, places=self._places
+            )
             if partition is None:
                 if hold.wanted is Wanted.RELEASED:
                     await self._hand_over.release_unopened(hold.tp, hold.leader_epoch)

@@ -61,25 +61,32 @@ class Opener:
         self._rand = rand
 
     async def open(
-        self, tp: TopicPartition, epoch: LeaderEpoch, *, new_scope: Callable[[], trio.CancelScope]
+        self,
+        tp: TopicPartition,
+        epoch: LeaderEpoch,
+        *,
+        new_scope: Callable[[], trio.CancelScope],
+        places: trio.Semaphore,
     ) -> Partition | None:
         """The partition, open under `epoch`; None where it is not to be opened any more.
 
         `new_scope` gives a scope that is cancelled when the partition is not wanted any more; it is not used
-        around the transaction, whose outcome has to be known.
+        around the transaction, whose outcome has to be known. An attempt takes one of `places`; between two
+        attempts none is held, so that damaged partitions don't keep the others waiting.
         """
         failures = 0
         while True:
             try:
-                with new_scope() as scope:
-                    prepared = await self._prepare(tp, epoch)
-                if scope.cancelled_caught or prepared is None:
-                    return None
-                partition, record, state = prepared
-                if state is not None:
-                    with span("owner.open"):
-                        await self._metadata.open_partition(tp, record, state)
-                return partition
+                async with places:
+                    with new_scope() as scope:
+                        prepared = await self._prepare(tp, epoch)
+                    if scope.cancelled_caught or prepared is None:
+                        return None
+                    partition, record, state = prepared
+                    if state is not None:
+                        with span("owner.open"):
+                            await self._metadata.open_partition(tp, record, state)
+                    return partition
             except (NotFound, Moved) as error:
                 if error.reason is not Reason.NO_SUCH_OBJECT:
                     log.info("partition_not_opened", tp=str(tp), epoch=epoch, error=error.message)

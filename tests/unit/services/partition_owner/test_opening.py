@@ -6,6 +6,7 @@ from trio.testing import MockClock
 from libs.concurrency.clock import LoopClock
 from libs.model.ids import TopicName
 from libs.objectstore.memory import MemoryObjectStore
+from libs.segments.keys import chain_object_key
 from services.metadata import keys
 from services.metadata.kv.port import Delete, Put
 from tests.support.owners import EPOCH_MS, OwnerCluster, batch, open_owner_cluster, tp_of
@@ -40,3 +41,23 @@ async def test_an_epoch_that_is_opened_again_keeps_what_it_appended(autojump_clo
         await cluster.start("b")
         owner, _ = await cluster.wait_open(tp)
         assert await read_all(owner, tp) == ["x", "y"]
+
+
+async def test_a_damaged_partition_does_not_keep_others_from_being_opened(autojump_clock: MockClock) -> None:
+    """It is tried again for ever; a place among those that open at the same time is not its own."""
+    store = MemoryObjectStore(LoopClock(EPOCH_MS))
+    async with open_owner_cluster(store, ["a"]) as cluster:
+        damaged = tp_of(await cluster.create_topic("damaged"))
+        owner, epoch = await cluster.wait_open(damaged)
+        appends = await cluster.appends(owner)
+        await appends.append(damaged, epoch, batch("x"))
+        session = owner.session
+        await owner.kill()
+        await store.put(chain_object_key(session, 0), b"rubbish")
+        await cluster.start("b", options={"openings_max": 1})
+        await trio.sleep(30)
+        later = tp_of(await cluster.create_topic("later"))
+        with trio.fail_after(30):
+            owner, epoch = await cluster.wait_open(later)
+        appends = await cluster.appends(owner)
+        assert await appends.append(later, epoch, batch("y")) == 0
