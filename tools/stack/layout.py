@@ -6,6 +6,11 @@ Owns: names, start order, ports, each process's environment. Does not own: the p
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from libs.chassis.config import ServiceSettings, variable_of
+from services.gateway.config import GatewaySettings
+from services.metadata.config import MetadataSettings
+from services.partition_owner.config import OwnerSettings
+
 GATEWAYS = ("gateway-0", "gateway-1")
 OWNERS = ("owner-0", "owner-1", "owner-2")
 METADATA = ("metadata-0", "metadata-1")
@@ -21,10 +26,16 @@ ACCESS_KEY = "kafscale"
 SECRET_KEY = "kafscale-secret"  # noqa: S105 - of a MinIO on loopback that the stack itself starts
 PORT_BASE_DEFAULT = 9092
 
+
 _MODULES = {
     "gateway": "services.gateway",
     "owner": "services.partition_owner",
     "metadata": "services.metadata",
+}
+_SETTINGS: dict[str, type[ServiceSettings]] = {
+    "gateway": GatewaySettings,
+    "owner": OwnerSettings,
+    "metadata": MetadataSettings,
 }
 
 
@@ -43,7 +54,7 @@ class StackSettings:
     port_base: int | None = PORT_BASE_DEFAULT
     """None: free ports, chosen once and kept over restarts (tests)."""
     extra: Mapping[str, str] = field(default_factory=dict)
-    """Variables for every service, e.g. KAFSCALE_LEASE_SECONDS."""
+    """Variables for each service that has such a setting, e.g. KAFSCALE_LEASE_SECONDS."""
     etcd_fsync: bool = True
 
 
@@ -81,9 +92,10 @@ def environment_of(
         "KAFSCALE_INSTANCE": name,
         "KAFSCALE_ADMIN_PORT": str(ports.admin),
         "KAFSCALE_LOG_FORMAT": "json",
-        **settings.extra,
     }
     role = role_of(name)
+    known = {variable_of(field) for field in _SETTINGS[role].model_fields}
+    chosen |= {variable: value for variable, value in settings.extra.items() if variable in known}
     if role == "gateway":
         chosen |= {
             "KAFSCALE_KAFKA_PORT": str(ports.kafka),
