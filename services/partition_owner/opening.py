@@ -71,8 +71,8 @@ class Opener:
         """The partition, open under `epoch`; None where it is not to be opened any more.
 
         `new_scope` gives a scope that is cancelled when the partition is not wanted any more; it is not used
-        around the transaction, whose outcome has to be known. An attempt takes one of `places`; between two
-        attempts none is held, so that damaged partitions don't keep the others waiting.
+        around the transaction nor after it, until its outcome is known (rule 3). An attempt takes one of
+        `places`; between two attempts none is held: damaged partitions don't keep the others waiting.
         """
         failures = 0
         while True:
@@ -84,6 +84,7 @@ class Opener:
                         return None
                     partition, record, state = prepared
                     if state is not None:
+                        new_scope = trio.CancelScope
                         with span("owner.open"):
                             await self._metadata.open_partition(tp, record, state)
                     return partition

@@ -1,16 +1,29 @@
 """What opening a partition must get right: faults found by review, kept as regressions."""
 
+from typing import ClassVar, cast
+
 import trio
 from trio.testing import MockClock
 
-from libs.concurrency.clock import LoopClock
-from libs.model.ids import TopicName
+from libs.clients.metadata import MetadataClient, PartitionRecord
+from libs.clients.view import ClusterView
+from libs.concurrency.clock import LoopClock, ManualClock
+from libs.concurrency.rand import SeededRand
+from libs.model.cluster import Assignment, PartitionState
+from libs.model.errors import Unavailable
+from libs.model.ids import LeaderEpoch, OwnerId, Revision, TopicName, TopicPartition
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.keys import chain_object_key
 from services.metadata import keys
 from services.metadata.kv.port import Delete, Put
+from services.partition_owner.assignments import Hold, Wanted
+from services.partition_owner.footers import FooterReader
+from services.partition_owner.opening import Opener
+from services.partition_owner.producers import ProducerStates
+from services.partition_owner.sealing import Sealer
 from tests.support.owners import EPOCH_MS, OwnerCluster, batch, open_owner_cluster, tp_of
 from tests.support.producing import read_all
+from tests.unit.services.partition_owner.writing import SESSION, TOPIC, Writing
 
 
 async def hide_topic(cluster: OwnerCluster, name: str) -> None:
@@ -61,3 +74,63 @@ async def test_a_damaged_partition_does_not_keep_others_from_being_opened(autoju
             owner, epoch = await cluster.wait_open(later)
         appends = await cluster.appends(owner)
         assert await appends.append(later, epoch, batch("y")) == 0
+
+
+class LostOpening:
+    """Metadata where the first opening succeeds and its reply is lost, while the partition is asked back."""
+
+    def __init__(self, hold: Hold) -> None:
+        self.hold = hold
+        self.state: PartitionState | None = None
+
+    async def get_partition(self, at: TopicPartition) -> PartitionRecord:
+        await trio.lowlevel.checkpoint()
+        assignment = Assignment(
+            topic_id=at.topic_id,
+            partition=at.partition,
+            owner_id=OwnerId("a"),
+            session=SESSION,
+            leader_epoch=LeaderEpoch(3),
+        )
+        return PartitionRecord(
+            assignment=assignment,
+            assignment_revision=Revision(1),
+            state=self.state,
+            state_revision=Revision(0 if self.state is None else 2),
+        )
+
+    async def open_partition(self, at: TopicPartition, _: PartitionRecord, state: PartitionState) -> None:
+        self.state = state
+        await trio.lowlevel.checkpoint()
+        self.hold.want(Wanted.RELEASED)
+        raise Unavailable("no answer", outcome_unknown=True)
+
+
+class OneTopic:
+    topics: ClassVar = {TOPIC.topic_id: TOPIC}
+
+
+async def test_an_opening_whose_reply_is_lost_is_known_before_it_is_given_back(
+    autojump_clock: MockClock,
+) -> None:
+    """Given back as never opened, its open position would make the next owner seal a chain that is alive."""
+    writing = Writing()
+    tp = writing.partition.tp
+    hold = Hold(tp, LeaderEpoch(3))
+    metadata = cast(MetadataClient, LostOpening(hold))
+    async with trio.open_nursery() as nursery:
+        opener = Opener(
+            flusher=writing.flusher,
+            metadata=metadata,
+            view=cast(ClusterView, OneTopic()),
+            sealer=cast(Sealer, None),
+            footers=FooterReader(
+                store=writing.scripted, cache_bytes_max=1 << 20, gets_max=1, nursery=nursery
+            ),
+            new_producers=lambda: ProducerStates(expiration_ms=1 << 40, count_max=10),
+            clock=ManualClock(0),
+            rand=SeededRand("opening"),
+        )
+        opened = await opener.open(tp, LeaderEpoch(3), new_scope=hold.new_scope, places=trio.Semaphore(1))
+        assert opened is not None
+        assert opened.first_seq == 0
