@@ -39,7 +39,8 @@ async def _read_back(
     for op in ops:
         if isinstance(op, Put):
             item = await kv.get(op.key)
-            if item is not None and item.value == op.value and item.mod_revision != guards.get(op.key):
+            same = item is not None and (item.value, item.lease_id) == (op.value, op.lease_id)
+            if item is not None and same and item.mod_revision != guards.get(op.key):
                 return item.mod_revision
             return None
     return None

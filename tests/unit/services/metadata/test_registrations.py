@@ -14,7 +14,7 @@ from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, registrations
 from services.metadata.cluster_info import ensure_cluster
 from services.metadata.kv.memory import MemoryKV
-from services.metadata.kv.port import ModRevisionIs, Put
+from services.metadata.kv.port import ABSENT, ModRevisionIs, Put
 from services.metadata.registrations import Registrations
 from services.metadata.writes import write
 from tests.support.kv import FaultyKV
@@ -151,6 +151,18 @@ async def test_a_lost_reply_is_read_back(autojump_clock: object) -> None:
     assert caught.value.outcome_unknown
     assert await write(kv, [ModRevisionIs(key="a", revision=kv.revision)], [Put(key="a", value=b"2")])
     assert await write(kv, [guard], [Put(key="a", value=b"3")]) is None
+
+
+async def test_an_equal_value_on_another_lease_is_not_mine(autojump_clock: object) -> None:
+    """A registration's key would end with that lease, while its owner renews the one it was told."""
+    kv = FaultyKV()
+    old, new_lease = [await kv.grant_lease(ttl_seconds=5.0) for _ in range(2)]
+    await kv.txn([], [Put(key="a", value=b"1", lease_id=old)])
+    kv.lost_requests = 1
+    with pytest.raises(Unavailable):
+        await write(
+            kv, [ModRevisionIs(key="a", revision=ABSENT)], [Put(key="a", value=b"1", lease_id=new_lease)]
+        )
 
 
 async def test_every_step_survives_a_lost_reply(autojump_clock: object) -> None:
