@@ -15,8 +15,8 @@ from libs.telemetry.metrics import SECONDS_BUCKETS, Labels, Metrics
 from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder
 from services.metadata.metrics import show_statistics as show_metadata
-from services.partition_owner.metrics import MetricsRecorder as OwnerRecorder
 from services.partition_owner.metrics import show_statistics as show_owner
+from services.partition_owner.recorder import MetricsRecorder as OwnerRecorder
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 _HEAD = """\
@@ -24,8 +24,8 @@ _HEAD = """\
 
 Written by `python -m tools.metrics_doc` from the code; don't edit it by hand.
 
-`GET /metrics` on the control port (9093), in Prometheus' text format. `services.standalone` has those of the
-gateway and the partition owner, any other process its own. A histogram has `_bucket`, `_sum` and `_count`;
+`GET /metrics` on the control port (9093), in Prometheus' text format. `services.standalone` has those of all
+three services, any other process its own. A histogram has `_bucket`, `_sum` and `_count`;
 durations are in seconds. Each bound has a gauge that ends in `_max` beside the one that shows how full it is.
 `process_*` and `python_info` are there too.
 """

@@ -51,16 +51,18 @@ class ObjectStoreMetrics:
     """The Recorder of libs/objectstore as metrics. They are called s3 whichever store there is."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._operations = metrics.counter("kafscale_s3_operations", "object store operations")
-        self._seconds = metrics.histogram(
-            "kafscale_s3_operation_seconds", "length of object store operations"
+        self._operations = metrics.tally(
+            "kafscale_s3_operations", "object store operations", "operation", "outcome"
         )
-        self._bytes = metrics.counter("kafscale_s3_bytes", "bytes sent to and received from the object store")
+        self._bytes = metrics.tally(
+            "kafscale_s3_bytes", "bytes sent to and received from the object store", "operation"
+        )
+        self._seconds = metrics.histogram("kafscale_s3_operation_seconds", "how long each took")
 
     def observe(self, operation: str, outcome: str, seconds: float, size_bytes: int) -> None:
-        self._operations.add(1, {"operation": operation, "outcome": outcome})
+        self._operations.add(1, operation, outcome)
+        self._bytes.add(size_bytes, operation)
         self._seconds.record(seconds, {"operation": operation})
-        self._bytes.add(size_bytes, {"operation": operation})
 
 
 @asynccontextmanager

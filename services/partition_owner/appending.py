@@ -18,8 +18,8 @@ from libs.model.limits import CHAIN_OBJECT_BYTES_MAX
 from libs.records import BatchView, split_batches, with_log_append_time
 from libs.telemetry.spans import span
 from services.partition_owner.byte_budget import ByteBudget
-from services.partition_owner.metrics import Recorder
 from services.partition_owner.partition import Partition
+from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry, moved
 from services.partition_owner.waiting import PendingAppend
 from services.partition_owner.wake import Wake

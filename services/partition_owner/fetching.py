@@ -18,10 +18,10 @@ from libs.telemetry.spans import span
 from services.partition_owner.access import FENCE_SECONDS_MAX, fence, find_readable, out_of_range
 from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.log import LogRange
-from services.partition_owner.metrics import Recorder
 from services.partition_owner.partition import Partition
 from services.partition_owner.read_plan import cut, ranges_to_read
 from services.partition_owner.reader import Reader
+from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry, moved
 from services.partition_owner.wake import Wake
 

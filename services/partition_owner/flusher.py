@@ -27,8 +27,8 @@ from services.partition_owner.assembler import assemble
 from services.partition_owner.chain import Chain, ChainObject
 from services.partition_owner.chain_writer import ChainWriter
 from services.partition_owner.flush_policy import FlushPolicy
-from services.partition_owner.metrics import Recorder
 from services.partition_owner.partition import Partition
+from services.partition_owner.recorder import Recorder
 from services.partition_owner.tail_cache import TailCache
 from services.partition_owner.waiting import PendingAppend, WaitingAppends
 from services.partition_owner.wake import Wake

@@ -18,7 +18,8 @@ from libs.rpc import IServable, open_channel
 from services.partition_owner.config import OwnerSettings
 from services.partition_owner.control_rpc import OwnerControlRpc
 from services.partition_owner.list_offsets import RECORDS_POOL
-from services.partition_owner.metrics import MetricsRecorder, show_statistics
+from services.partition_owner.metrics import show_statistics
+from services.partition_owner.recorder import MetricsRecorder
 from services.partition_owner.service import PartitionOwner, open_partition_owner
 
 

@@ -22,7 +22,7 @@ from services.partition_owner.appending import Answer, AppendPart, AppendStream
 from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.fetching import Fetch, FetchedPart, Fetcher, FetchPart, FetchWait
 from services.partition_owner.list_offsets import OffsetFinder
-from services.partition_owner.metrics import Recorder
+from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry
 
 FETCHES_PER_STREAM_MAX = 4096

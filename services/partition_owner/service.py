@@ -34,10 +34,10 @@ from services.partition_owner.flusher import Flusher, FlusherStatistics
 from services.partition_owner.footers import FooterReader
 from services.partition_owner.handover import HandOver
 from services.partition_owner.list_offsets import OffsetFinder
-from services.partition_owner.metrics import Recorder
 from services.partition_owner.opening import Opener
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.reader import Reader
+from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry
 from services.partition_owner.rpc import PartitionOwnerRpc
 from services.partition_owner.sealing import Sealer

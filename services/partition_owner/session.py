@@ -28,6 +28,7 @@ from services.partition_owner.registry import Registry
 
 _BACKOFF = Backoff(first_seconds=0.1, max_seconds=2.0)
 _STALL_CHECK_SECONDS = 1.0
+_RENEW_AGAIN_SHARE = 0.2
 
 log = structlog.get_logger(__name__)
 
@@ -133,10 +134,10 @@ class SessionKeeper:
                 registration = await self._metadata.register_owner(
                     self._owner(flusher.session), in_flight_max=self._limits.in_flight_max
                 )
-            except Fenced as error:
-                flusher.end(error)
-                return
             except KafscaleError as error:
+                if isinstance(error, Fenced) and error.reason is Reason.SESSION_OVER:
+                    flusher.end(error)
+                    return
                 failures += 1
                 log.warning("owner_not_registered", failures=failures, error=error.message)
                 await trio.sleep(_BACKOFF.delay_seconds(failures, self._rand))
@@ -152,8 +153,10 @@ class SessionKeeper:
     async def _renew(self, flusher: Flusher, registration: Registration) -> None:
         """Returns when the lease is over."""
         third_seconds = registration.lease_seconds / 3
+        pause_seconds = third_seconds
         while True:
-            await trio.sleep(third_seconds)
+            await trio.sleep(pause_seconds)
+            pause_seconds = third_seconds
             if self._is_stalled(flusher):
                 log.warning(
                     "lease_not_renewed", session=str(flusher.session), reason="the oldest PUT is stalled"
@@ -165,6 +168,8 @@ class SessionKeeper:
                 log.warning("lease_over", session=str(flusher.session), error=error.message)
                 return
             except KafscaleError as error:
+                # It may have taken its third: another whole one would be the lease's end.
+                pause_seconds = third_seconds * _RENEW_AGAIN_SHARE
                 log.info("lease_not_renewed", session=str(flusher.session), reason=error.message)
 
     async def _wait_not_stalled(self, flusher: Flusher) -> None:

@@ -26,11 +26,12 @@ from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder
 from services.gateway.service import GatewayService, open_gateway
 from services.metadata.kv.sqlite import open_sqlite_kv
+from services.metadata.metrics import show_statistics as show_metadata
 from services.metadata.service import Metadata, open_metadata
 from services.partition_owner.control_rpc import OwnerControlRpc
 from services.partition_owner.list_offsets import RECORDS_POOL
-from services.partition_owner.metrics import MetricsRecorder as OwnerRecorder
 from services.partition_owner.metrics import show_statistics as show_owner
+from services.partition_owner.recorder import MetricsRecorder as OwnerRecorder
 from services.partition_owner.service import PartitionOwner, open_partition_owner
 from services.standalone.config import StandaloneSettings
 from services.standalone.memory_network import MemoryNetwork
@@ -152,6 +153,7 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
                 recorder=GatewayRecorder(host.metrics),
             )
         )
+        show_metadata(host.metrics, metadata.statistics)
         show_owner(host.metrics, owner.statistics)
         show_gateway(host.metrics, gateway.statistics)
         yield StandaloneProcess(

@@ -36,7 +36,7 @@ from proto.metadata_api.metadata_api_grpc import MetadataStub
 from services.metadata.kv.memory import MemoryKV
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.list_offsets import RECORDS_POOL
-from services.partition_owner.metrics import CountingRecorder
+from services.partition_owner.recorder import CountingRecorder
 from services.partition_owner.service import PartitionOwner, open_partition_owner
 from tests.support.metadata import MetadataCluster, open_metadata_cluster
 from tests.support.records import Record, encode_batch
