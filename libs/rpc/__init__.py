@@ -12,6 +12,7 @@ from libs.rpc.dial import Connector
 from libs.rpc.health import Health
 from libs.rpc.limits import DEFAULT_LIMITS, RpcLimits
 from libs.rpc.memory import memory_channel
+from libs.rpc.probe import is_refused
 from libs.rpc.reflection import with_reflection
 from libs.rpc.server import Server, open_tcp_listeners
 from libs.rpc.statistics import ChannelStatistics, ServerStatistics
@@ -29,6 +30,7 @@ __all__ = [
     "Server",
     "ServerStatistics",
     "ServerTls",
+    "is_refused",
     "memory_channel",
     "open_channel",
     "open_tcp_listeners",

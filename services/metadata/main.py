@@ -11,7 +11,7 @@ import trio
 from libs.chassis.broker_control import ProcessControl
 from libs.chassis.process import Host
 from libs.model.ids import ReplicaId
-from libs.rpc import IServable
+from libs.rpc import IServable, is_refused
 from services.metadata.config import MetadataSettings
 from services.metadata.metrics import show_statistics
 from services.metadata.service import Metadata, open_metadata
@@ -61,6 +61,7 @@ async def open_process(host: Host[MetadataSettings]) -> AsyncIterator[MetadataPr
                 rand=host.rand,
                 # Also on SQLite: the owners are other processes, and outlive a restart of this one.
                 exclusive_store=False,
+                is_refused=is_refused,
             )
         )
         show_statistics(host.metrics, metadata.statistics)

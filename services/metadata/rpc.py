@@ -3,6 +3,7 @@
 Owns: messages <-> values of the requests. Does not own: errors as statuses (libs/rpc).
 """
 
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -51,20 +52,26 @@ class MetadataHandlers(MetadataBase):
         partitions: Partitions,
         drains: Drains,
         producer_ids: ProducerIds,
+        watch_ended: Callable[[str], None],
     ) -> None:
+        """`watch_ended` is told the name of each watcher that is gone."""
         self._cache = cache
         self._topics = topics
         self._registrations = registrations
         self._partitions = partitions
         self._drains = drains
         self._producer_ids = producer_ids
+        self._watch_ended = watch_ended
 
     async def Watch(self, stream: "Stream[api.WatchRequest, api.WatchEvent]") -> None:  # noqa: N802
         request = await _request(stream)
         after = await self._cache.plausible(Revision(request.after_revision))
-        async with aclosing(self._cache.feed.follow(after)) as events:
-            async for event in events:
-                await stream.send_message(event)
+        try:
+            async with aclosing(self._cache.feed.follow(after)) as events:
+                async for event in events:
+                    await stream.send_message(event)
+        finally:
+            self._watch_ended(request.watcher)
 
     async def RegisterOwner(  # noqa: N802
         self, stream: "Stream[api.RegisterOwnerRequest, api.RegisterReply]"

@@ -37,6 +37,7 @@ from services.metadata.registrations import Registrations
 from services.metadata.replica import ReplicaLease
 from services.metadata.rpc import MetadataHandlers
 from services.metadata.rpc_watch import WatchStatistics
+from services.metadata.suspicion import IsRefused, Suspicion
 from services.metadata.topics import Topics
 
 STORE_SECONDS_MAX = 20.0
@@ -126,12 +127,14 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
     clock: Clock,
     rand: Rand,
     exclusive_store: bool = False,
+    is_refused: IsRefused | None = None,
     groups_config: GroupsConfig | None = None,
 ) -> AsyncIterator[Metadata]:
     """A replica that runs as long as the block. `address`: host:port at which others reach its RPC.
 
     `exclusive_store`: no owner can be alive that registered before this process began (standalone's lock on
     its data directory proves it), so nothing waits for a lease.
+    `is_refused`: how to ask an owner's address whether it died; None where addresses are none of the network.
     Raises Unavailable where the store does not answer within STORE_SECONDS_MAX, Invalid where it refuses.
     """
     cluster_id = await _first_answer(kv, rand)
@@ -147,6 +150,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
         moves_max=options.moves_in_flight_max,
     )
     housekeeping = Housekeeping(kv, cache, history_revisions=options.history_revisions)
+    suspicion = Suspicion(kv, cache, is_refused=is_refused or _nobody_is_refused)
     handlers = MetadataHandlers(
         cache=cache,
         topics=Topics(
@@ -156,6 +160,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
         partitions=Partitions(kv, cache),
         drains=Drains(kv, cache),
         producer_ids=ProducerIds(kv),
+        watch_ended=suspicion.watch_broke,
     )
     async with (
         trio.open_nursery() as nursery,
@@ -173,6 +178,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
         nursery.start_soon(lease.run)
         nursery.start_soon(controller.run)
         nursery.start_soon(housekeeping.run, controller.guard)
+        nursery.start_soon(suspicion.run)
         yield Metadata(
             cluster_id=cluster_id,
             cache=cache,
@@ -182,6 +188,10 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
             handlers=handlers,
         )
         nursery.cancel_scope.cancel()
+
+
+async def _nobody_is_refused(_address: str) -> bool:
+    return False
 
 
 async def _first_answer(kv: KV, rand: Rand) -> str:

@@ -22,6 +22,7 @@ from libs.rpc import Channel, Server, memory_channel
 from services.metadata.config import MetadataOptions
 from services.metadata.kv.port import KV
 from services.metadata.service import Metadata, open_metadata
+from services.metadata.suspicion import IsRefused
 
 LEASE_SECONDS = 6.0
 OPTIONS = MetadataOptions(lease_seconds=LEASE_SECONDS)
@@ -91,11 +92,13 @@ class MetadataCluster:
         *,
         options: MetadataOptions = OPTIONS,
         exclusive_store: bool = False,
+        is_refused: IsRefused | None = None,
     ) -> None:
         self.kv = kv
         self.replicas: dict[str, MetadataReplica] = {}
         self._options = options
         self._exclusive_store = exclusive_store
+        self._is_refused = is_refused
         self._nursery = nursery
 
     async def start(self, name: str) -> MetadataReplica:
@@ -115,6 +118,7 @@ class MetadataCluster:
                 clock=ManualClock(1_000),
                 rand=SeededRand(f"{name}/{len(self.replicas)}"),
                 exclusive_store=self._exclusive_store,
+                is_refused=self._is_refused,
             ) as service:
                 replica = MetadataReplica(name, service, Server(service.rpc_services()), scope)
                 task_status.started(replica)
@@ -173,11 +177,17 @@ class MetadataCluster:
 
 @asynccontextmanager
 async def open_metadata_cluster(
-    kv: KV, *names: str, options: MetadataOptions = OPTIONS, exclusive_store: bool = False
+    kv: KV,
+    *names: str,
+    options: MetadataOptions = OPTIONS,
+    exclusive_store: bool = False,
+    is_refused: IsRefused | None = None,
 ) -> AsyncIterator[MetadataCluster]:
     """Ready replicas of these names; all end with the block."""
     async with trio.open_nursery() as nursery:
-        cluster = MetadataCluster(kv, nursery, options=options, exclusive_store=exclusive_store)
+        cluster = MetadataCluster(
+            kv, nursery, options=options, exclusive_store=exclusive_store, is_refused=is_refused
+        )
         for name in names:
             await cluster.start(name)
         yield cluster
