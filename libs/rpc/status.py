@@ -42,6 +42,7 @@ _KINDS: dict[str, type[KafscaleError]] = {kind.__name__: kind for kind in _CODES
 _REASON_CODES = {
     Reason.MESSAGE_TOO_LARGE: Status.RESOURCE_EXHAUSTED,
     Reason.UNSUPPORTED_VERSION: Status.UNIMPLEMENTED,
+    Reason.NOBODY_CAN_TAKE_OVER: Status.FAILED_PRECONDITION,
 }
 
 

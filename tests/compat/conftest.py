@@ -35,3 +35,9 @@ def platform(request: pytest.FixtureRequest) -> Platform:
 def stack(stack_in_background: Background[Platform]) -> Background[Platform]:
     """For tests that kill and restart."""
     return stack_in_background
+
+
+@pytest.fixture
+def embedded(embedded_in_background: Background[Platform]) -> Platform:
+    """For tests of what one process alone can say."""
+    return embedded_in_background.value

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import IO
 
-import confluent_kafka
 import pytest
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from tests.compat.flow import PARTITIONS, flowing
 from tests.compat.members import (
     AiokafkaConsumer,
     ConfluentConsumer,
@@ -19,12 +19,9 @@ from tests.compat.members import (
     OpenConsumer,
 )
 from tests.compat.progress import WAIT_SECONDS_MAX, CommittedWatch, Consumed
-from tests.support.clients import create_topic
 from tests.support.java import running_tool
 from tests.support.names import unique
 from tests.support.platform import Platform
-
-PARTITIONS = 8
 
 CONSUMERS: dict[str, OpenConsumer] = {
     "confluent-kafka": ConfluentConsumer,
@@ -33,58 +30,6 @@ CONSUMERS: dict[str, OpenConsumer] = {
     "kafka-python, cooperative": partial(KafkaPythonConsumer, assignor=CooperativeStickyAssignor),
     "aiokafka": AiokafkaConsumer,
 }
-
-
-class Flow:
-    """Records that are produced all the time to every partition in turn, until `stop`."""
-
-    def __init__(self, bootstrap: str, topic: str) -> None:
-        self._producer = confluent_kafka.Producer({"bootstrap.servers": bootstrap})
-        self._topic = topic
-        self._stopping = threading.Event()
-        self._ends = [0] * PARTITIONS
-        self._errors: list[object] = []
-        self._thread = threading.Thread(target=self._run, name="flow", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> list[int]:
-        """The end offset of each partition; every record was acknowledged."""
-        self._stopping.set()
-        self._thread.join(WAIT_SECONDS_MAX)
-        assert not self._thread.is_alive()
-        assert not self._errors
-        return self._ends
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stopping.wait(0.002):
-            value = str(number).encode()
-            self._producer.produce(
-                self._topic, value, partition=number % PARTITIONS, on_delivery=self._delivered
-            )
-            self._producer.poll(0)
-            number += 1
-        if self._producer.flush(WAIT_SECONDS_MAX):
-            self._errors.append("not all was delivered")
-
-    def _delivered(self, error: object, message: confluent_kafka.Message) -> None:
-        if error is not None:
-            self._errors.append(error)
-            return
-        partition, offset = message.partition(), message.offset()
-        assert partition is not None
-        assert offset is not None
-        self._ends[partition] = max(self._ends[partition], offset + 1)
-
-
-@contextmanager
-def flowing(platform: Platform, topic: str) -> Iterator[Flow]:
-    create_topic(platform.bootstrap, topic, PARTITIONS)
-    flow = Flow(platform.bootstrap, topic)
-    try:
-        yield flow
-    finally:
-        flow.stop()
 
 
 @pytest.mark.parametrize("client", CONSUMERS)
