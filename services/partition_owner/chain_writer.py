@@ -98,7 +98,11 @@ class ChainWriter:
     async def write_index(self, footers: list[WalFooter]) -> None:
         """Writes the index over these footers; gives up after a few failures: readers do without."""
         first = footers[0].seq
-        body = encode_index(footers)
+        try:
+            body = encode_index(footers)
+        except ValueError as error:
+            log.warning("chain_index_left_out", session=str(self._session), seq=first, error=str(error))
+            return
         for failures in range(1, _INDEX_ATTEMPTS_MAX + 1):
             try:
                 await self._store.put_if_absent(chain_index_key(self._session, first), body)

@@ -1,7 +1,9 @@
 """What the assembler leaves behind beside the object."""
 
+import pytest
 import trio
 
+from libs.segments import index
 from services.partition_owner.producers import ProducerStates
 from tests.support.owners import batch
 from tests.unit.services.partition_owner.writing import Writing
@@ -17,4 +19,17 @@ async def test_producers_beyond_the_bound_are_forgotten() -> None:
         for producer_id in range(5):
             await writing.append_alone(batch("v", producer=(producer_id, 0, 0)))
         assert len(writing.partition.producers) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_index_that_would_be_too_large_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an aid: 64 objects full of tiny batches must not end the owner."""
+    monkeypatch.setattr(index, "INDEX_BYTES_MAX", 1000)
+    writing = Writing()
+    writing.scripted.holding = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.flusher.run)
+        for number in range(70):
+            await writing.append_alone(batch("v", producer=(number, 0, 0)))
+        assert writing.partition.log.durable == 70
         nursery.cancel_scope.cancel()
