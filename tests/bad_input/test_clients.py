@@ -4,12 +4,15 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import confluent_kafka
 import pytest
 
+from tests.support.background import running
+from tests.support.control import get, metric_value
 from tests.support.names import unique
-from tests.support.platform import Platform
+from tests.support.platform import Platform, open_gateway
 from tests.support.raw_kafka import (
     API_METADATA,
     API_VERSIONS,
@@ -22,22 +25,25 @@ from tests.support.raw_kafka import (
     string,
 )
 from tests.support.records import Record, encode_batch
+from tools.stack.processes import Child
+from tools.stack.stack import HOST
 
 CORRUPT_MESSAGE, UNKNOWN_TOPIC, INVALID_TOPIC, UNSUPPORTED_VERSION = 2, 3, 17, 35
 UNSUPPORTED_FOR_MESSAGE_FORMAT, INVALID_RECORD = 43, 87
 DELIVERY_SECONDS_MAX = 30.0
 IDLE_CONNECTIONS = 10_000
+ACTIVE = "kafscale_active_connections"
 
 
 @contextmanager
-def _undisturbed(stack: Platform) -> Iterator[None]:
+def _undisturbed(stack: Platform, gateway: Child | None = None) -> Iterator[None]:
     """Another client produces before and after, on one connection; the gateway is the same process."""
-    gateway = stack.children["gateway-0"]
+    gateway = gateway or stack.children["gateway-0"]
     pid = gateway.pid
     lost: list[object] = []
     producer = confluent_kafka.Producer(
         {
-            "bootstrap.servers": stack.bootstraps[0],
+            "bootstrap.servers": f"{HOST}:{gateway.ports.kafka}",
             "error_cb": lost.append,
             "message.timeout.ms": int(DELIVERY_SECONDS_MAX * 1000),
         }
@@ -159,8 +165,37 @@ def test_a_topic_name_that_is_none_is_refused_by_name(stack: Platform, name: byt
 
 
 def test_connections_that_send_nothing_hurt_nobody(stack: Platform) -> None:
-    with _undisturbed(stack), ExitStack() as idle:
-        for _ in range(IDLE_CONNECTIONS):
-            idle.enter_context(connected(stack.bootstraps[0]))
-        with connected(stack.bootstraps[0]) as connection:
+    """The soft limit of open files that most systems set would end it after a tenth of them."""
+    assert stack.stack is not None
+    gateway = partial(open_gateway, stack.stack, "gateway-9", limits="ulimit -Sn 1024")
+    with running(gateway) as opened, ExitStack() as idle:
+        address = f"{HOST}:{opened.value.ports.kafka}"
+        with _undisturbed(stack, opened.value):
+            for _ in range(IDLE_CONNECTIONS):
+                idle.enter_context(connected(address))
+            with connected(address) as connection:
+                assert _request_versions(connection)
+            assert (
+                metric_value(get(f"{HOST}:{opened.value.ports.admin}", "/metrics").text, ACTIVE)
+                >= IDLE_CONNECTIONS
+            )
+            idle.close()
+
+
+def test_connections_beyond_the_bound_are_refused(stack: Platform) -> None:
+    """Where even the hard limit of open files is small, the bound follows it."""
+    assert stack.stack is not None
+    gateway = partial(open_gateway, stack.stack, "gateway-9", limits="ulimit -n 600")
+    with running(gateway) as opened, ExitStack() as idle:
+        address = f"{HOST}:{opened.value.ports.kafka}"
+        served = 0
+        for _ in range(400):
+            connection = idle.enter_context(connected(address))
+            connection.send(frame(header(API_VERSIONS, 0)))
+            served += connection.receive_frame() is not None
+        assert 300 < served <= 344
+        assert opened.value.alive
+        idle.close()
+        with connected(address) as connection:
             assert _request_versions(connection)
+        assert "connections_bound_lowered" in opened.value.log_since_start()

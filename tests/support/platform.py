@@ -54,15 +54,19 @@ async def open_platform(mode: Mode, directory: Path, **settings: str) -> AsyncIt
 
 
 @asynccontextmanager
-async def open_gateway(stack: Stack, name: str, **settings: str) -> AsyncIterator[Child]:
-    """One more gateway of a stack, ready, on free ports, with settings of its own."""
+async def open_gateway(stack: Stack, name: str, *, limits: str = "", **settings: str) -> AsyncIterator[Child]:
+    """One more gateway of a stack, ready, on free ports, with settings of its own.
+
+    `limits`: what a shell does before, e.g. "ulimit -Sn 1024".
+    """
     child = Child(name=name, log_path=stack.data_dir / "logs" / f"{name}.log", cwd=ROOT)
     metadata = tuple(f"{HOST}:{stack.children[each].ports.rpc}" for each in METADATA)
     environment = environment_of(
         name, Ports(kafka=0, admin=0), etcd="", minio="", metadata=metadata, settings=stack.settings
     )
     try:
-        await child.start([sys.executable, "-m", "services.gateway"], {**environment, **settings})
+        command = ["sh", "-c", f'{limits or ":"}; exec "$@"', "sh", sys.executable, "-m", "services.gateway"]
+        await child.start(command, {**environment, **settings})
         await child.learn_ports()
         child.ready_url = f"http://{HOST}:{child.ports.admin}/readyz"
         await child.wait_ready()
