@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.support.ledger import Ledger, Place, Stamp, compare_reads
+from tests.support.ledger import UNKNOWN_OFFSET, Ledger, Place, Stamp, compare_reads
 
 PARTITIONS = 3
 RECORDS = 40
@@ -143,6 +143,17 @@ def test_one_offset_for_two_records_is_caught() -> None:
     ledger = _right().ledger()
     ledger.acknowledged(Stamp("producer-1", 77), Place(0, 7))
     assert "one offset for two" in {violation.kind for violation in ledger.judge(_right().read)}
+
+
+def test_an_acknowledgement_without_an_offset_is_a_promise_too() -> None:
+    history = _right()
+    ledger = history.ledger()
+    ledger.acknowledged(history.read[Place(2, 5)], Place(2, UNKNOWN_OFFSET))
+    ledger.acknowledged(history.read[Place(2, 6)], Place(2, UNKNOWN_OFFSET))
+    assert ledger.judge(history.read) == []
+    assert ledger.ends() == history.ledger().ends()
+    ledger.acknowledged(Stamp("producer-0", 5), Place(2, UNKNOWN_OFFSET))
+    assert [violation.kind for violation in ledger.judge(history.read)] == ["lost"]
 
 
 def test_another_reader_who_saw_something_else_is_caught() -> None:
