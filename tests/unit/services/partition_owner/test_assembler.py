@@ -17,7 +17,8 @@ async def test_producers_beyond_the_bound_are_forgotten() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writing.flusher.run)
         for producer_id in range(5):
-            await writing.append_alone(batch("v", producer=(producer_id, 0, 0)))
+            writing.append(batch("v", producer=(producer_id, 0, 0)))
+            await writing.flusher.flush()
         assert len(writing.partition.producers) == 2
         nursery.cancel_scope.cancel()
 
@@ -30,6 +31,7 @@ async def test_an_index_that_would_be_too_large_is_left_out(monkeypatch: pytest.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(writing.flusher.run)
         for number in range(70):
-            await writing.append_alone(batch("v", producer=(number, 0, 0)))
+            writing.append(batch("v", producer=(number, 0, 0)))
+            await writing.flusher.flush()
         assert writing.partition.log.durable == 70
         nursery.cancel_scope.cancel()
