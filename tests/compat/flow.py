@@ -14,6 +14,8 @@ from tests.support.clients import create_topic
 from tests.support.platform import Platform
 
 PARTITIONS = 8
+FLOW_SECONDS = 0.01
+"""Between two records: a trickle, each record a request of its own, so that the machine keeps up."""
 
 
 class Flow:
@@ -38,7 +40,7 @@ class Flow:
 
     def _run(self) -> None:
         number = 0
-        while not self._stopping.wait(0.002):
+        while not self._stopping.wait(FLOW_SECONDS):
             value = str(number).encode()
             self._producer.produce(
                 self._topic, value, partition=number % PARTITIONS, on_delivery=self._delivered

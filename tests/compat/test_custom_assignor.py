@@ -29,9 +29,6 @@ from tools.stack.layout import METADATA
 API_DESCRIBE_GROUPS = 15
 EVERY_BYTE = bytes(range(256))
 
-Received = dict[str, list[bytes]]
-"""User data of each assignment, by member, as they arrived."""
-
 
 def _user_data(member_id: str) -> bytes:
     return EVERY_BYTE + member_id.encode()
@@ -117,37 +114,58 @@ def _group_of(replica: str) -> str:
     return next(name for name in names if coordinator_of(GroupId(name), replicas) == replica)
 
 
-@pytest.mark.parametrize("killed", METADATA)
-@pytest.mark.parametrize("client", CLIENTS)
-def test_its_bytes_survive_the_coordinator(stack: Background[Platform], client: str, killed: str) -> None:
-    platform = stack.value
-    gateways = platform.bootstraps
-    topic, group, consumed = unique("custom-assignor"), _group_of(killed), Consumed()
-    received: dict[str, list[bytes]] = defaultdict(list)
-    with (
-        flowing(platform, topic) as flow,
-        CommittedWatch(gateways[1], group, topic, PARTITIONS) as watch,
-        ExitStack() as members,
-    ):
-        for name, address in (("first", gateways[0]), ("second", gateways[1])):
-            open_consumer = partial(CLIENTS[client](received[name]), address, group, topic)
-            members.enter_context(Member(name, open_consumer, consumed))
-        consumed.wait_more_by("first", "second")
-        state, before = _described(gateways[0], group)
+class Group:
+    """Two members with their client's own assignor, one through each gateway."""
+
+    def __init__(self, platform: Platform, client: str, name: str, topic: str, within: ExitStack) -> None:
+        self._gateways = platform.bootstraps
+        self._name = name
+        self._received: dict[str, list[bytes]] = defaultdict(list)
+        self._members: dict[str, bytes] = {}
+        self._assignments = 0
+        self.consumed = Consumed()
+        self.watch = within.enter_context(CommittedWatch(self._gateways[1], name, topic, PARTITIONS))
+        for member, address in zip(("first", "second"), self._gateways, strict=True):
+            open_consumer = partial(CLIENTS[client](self._received[member]), address, name, topic)
+            within.enter_context(Member(member, open_consumer, self.consumed))
+
+    def goes_on(self) -> None:
+        """Waits until both members consumed more, and more was committed."""
+        self.consumed.wait_more_by("first", "second")
+        self.watch.wait_further()
+
+    def remember(self) -> None:
+        """What the leader made is what each member got, and is kept from now on."""
+        state, self._members = _described(self._gateways[0], self._name)
         assert state == "Stable"
-        assert {_user_data_of(each) for each in before.values()} == {_user_data(each) for each in before}
-        assert {received["first"][-1], received["second"][-1]} == {_user_data(each) for each in before}
-        assignments = {name: len(each) for name, each in received.items()}
+        made = {member_id: _user_data(member_id) for member_id in self._members}
+        assert {key: _user_data_of(each) for key, each in self._members.items()} == made
+        assert sorted(each[-1] for each in self._received.values()) == sorted(made.values())
+        self._assignments = sum(map(len, self._received.values()))
 
+    def is_unchanged(self) -> None:
+        """Same members, same bytes, and nobody was assigned anything anew."""
+        assert _described(self._gateways[1], self._name) == ("Stable", self._members)
+        assert sum(map(len, self._received.values())) == self._assignments
+
+
+@pytest.mark.parametrize("killed", METADATA)
+def test_its_bytes_survive_the_coordinator(stack: Background[Platform], killed: str) -> None:
+    platform, topic = stack.value, unique("custom-assignor")
+    with flowing(platform, topic) as flow, ExitStack() as within:
+        groups = [Group(platform, client, _group_of(killed), topic, within) for client in CLIENTS]
+        for group in groups:
+            group.goes_on()
+            group.remember()
         with _killed(stack, killed):
-            consumed.wait_more_by("first", "second")
-            watch.wait_further()
-            assert _described(gateways[1], group) == ("Stable", before)
-        consumed.wait_more_by("first", "second")
-        watch.wait_further()
-        assert _described(gateways[0], group) == ("Stable", before)
-        assert {name: len(each) for name, each in received.items()} == assignments, "a rebalance for nothing"
-
+            for group in groups:
+                group.goes_on()
+                group.is_unchanged()
+        for group in groups:
+            group.goes_on()
+            group.is_unchanged()
         ends = flow.stop()
-        consumed.wait_all({(index, offset) for index, end in enumerate(ends) for offset in range(end)})
-        watch.wait_committed(ends)
+        for group in groups:
+            expected = {(index, offset) for index, end in enumerate(ends) for offset in range(end)}
+            group.consumed.wait_all(expected)
+            group.watch.wait_committed(ends)
