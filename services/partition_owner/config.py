@@ -32,11 +32,11 @@ class OwnerOptions(BaseModel):
         default=FLUSH_AGE_MS_MAX, ge=1, description="an append waits no longer while a PUT may be begun"
     )
     flush_puts_per_second: float = Field(
-        default=50.0,
+        default=20.0,
         ge=0,
         description="PUTs that may be begun while others are in flight; what PUTs may cost",
     )
-    flush_puts_burst: float = Field(default=100.0, ge=1, description="PUTs saved up while fewer were needed")
+    flush_puts_burst: float = Field(default=20.0, ge=1, description="PUTs saved up while fewer were needed")
     flush_in_flight_max: int = Field(
         default=CHAIN_IN_FLIGHT_MAX, ge=1, le=CHAIN_IN_FLIGHT_MAX, description="chain objects in flight"
     )

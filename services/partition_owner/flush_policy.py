@@ -2,8 +2,10 @@
 
 Owns: the decision and the PUT budget. Does not own: what is written, the clock.
 Rules (design section 3, "When to flush"): 1 with nothing in flight, as soon as something waits, after a
-linger that lets concurrent producers share; 2 otherwise when a slot of W is free and there are enough
-bytes, or the oldest is old enough, or the budget allows; 3 nobody polls: the answer is a time.
+linger that lets concurrent producers share; after a PUT the linger covers the answer's way to the producers
+and their next requests' way back, as a share of what the last PUTs took; 2 otherwise when a slot of W is
+free and there are enough bytes, or the oldest is old enough, or the budget allows; 3 nobody polls: the
+answer is a time.
 
 The latency of the acknowledgement is the throughput of a producer that keeps a fixed number of requests in
 flight, so the linger stays at a few milliseconds and a PUT that the budget allows is never held back.
@@ -13,6 +15,12 @@ import math
 from dataclasses import dataclass
 
 NEVER = math.inf
+
+GATHER_SHARE = 0.5
+"""Of a PUT's time: what those who were just answered get to come back before the next PUT begins."""
+GATHER_SECONDS_MAX = 0.008
+_PUT_SECONDS_WEIGHT = 0.2
+"""Of the newest PUT in the moving average."""
 
 
 class PutBudget:
@@ -60,6 +68,8 @@ class FlushPolicy:
     def __init__(self, limits: FlushLimits, budget: PutBudget) -> None:
         self.limits = limits
         self._budget = budget
+        self._put_seconds = 0.0
+        self._gathered_at = -math.inf
 
     def flush_at(
         self, now: float, *, waiting_since: float | None, waiting_bytes: int, in_flight: int, urgent: bool
@@ -79,10 +89,15 @@ class FlushPolicy:
             return now
         lingered = waiting_since + limits.linger_seconds
         if in_flight == 0:
-            return lingered
+            return max(lingered, self._gathered_at)
         budgeted = max(lingered, self._budget.available_at(now))
         return min(budgeted, waiting_since + limits.age_seconds_max)
 
     def flushed(self, now: float) -> None:
         """An object was sent."""
         self._budget.spend(now)
+
+    def finished(self, now: float, put_seconds: float) -> None:
+        """An object became durable, `put_seconds` after it was sent."""
+        self._put_seconds += (put_seconds - self._put_seconds) * _PUT_SECONDS_WEIGHT
+        self._gathered_at = now + min(self._put_seconds * GATHER_SHARE, GATHER_SECONDS_MAX)

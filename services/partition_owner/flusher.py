@@ -254,7 +254,9 @@ class Flusher:
             self.end(error)
             return
         log.debug("chain_put_ended", session=self.session, seq=started.seq)
-        self._recorder.object_written(len(started.body), trio.current_time() - started.begun_at)
+        now = trio.current_time()
+        self._recorder.object_written(len(started.body), now - started.begun_at)
+        self._policy.finished(now, now - started.begun_at)
         for durable in self._chain.succeeded(started):
             self._acknowledge(durable)
         index = self._chain.take_index()

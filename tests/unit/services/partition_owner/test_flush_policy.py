@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.partition_owner.flush_policy import NEVER, FlushLimits, FlushPolicy, PutBudget
+from services.partition_owner.flush_policy import (
+    GATHER_SECONDS_MAX,
+    NEVER,
+    FlushLimits,
+    FlushPolicy,
+    PutBudget,
+)
 
 LIMITS = FlushLimits(linger_seconds=0.002, age_seconds_max=0.25, object_bytes_target=1000, in_flight_max=4)
 
@@ -34,6 +40,27 @@ def test_nothing_waits_nothing_is_due() -> None:
 
 def test_nothing_in_flight_after_the_linger_whatever_the_budget() -> None:
     assert due(policy(per_second=0, spent=5, at=10.0), 10.0) == pytest.approx(10.002)
+
+
+def test_those_who_were_answered_may_come_back_before_the_next_put() -> None:
+    made = policy()
+    for _ in range(50):
+        made.finished(10.0, put_seconds=0.010)
+    assert due(made, 10.0, since=9.0) == pytest.approx(10.005, abs=1e-4)
+    assert due(made, 10.0, since=10.004) == pytest.approx(10.006), "the linger of the first still counts"
+
+
+def test_a_slow_store_is_not_waited_for_as_long_as_it_takes() -> None:
+    made = policy()
+    for _ in range(50):
+        made.finished(10.0, put_seconds=0.5)
+    assert due(made, 10.0, since=9.0) == pytest.approx(10.0 + GATHER_SECONDS_MAX)
+
+
+def test_with_others_in_flight_nobody_gathers() -> None:
+    made = policy()
+    made.finished(10.0, put_seconds=0.1)
+    assert due(made, 10.0, since=9.999, in_flight=1) == pytest.approx(10.001)
 
 
 def test_a_full_window_waits_for_an_event() -> None:

@@ -14,9 +14,9 @@ from libs.records import split_batches
 from services.partition_owner.flush_policy import FlushLimits, FlushPolicy, PutBudget
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.log import PartitionLog
-from services.partition_owner.metrics import CountingRecorder
 from services.partition_owner.partition import Partition as OwnedPartition
 from services.partition_owner.producers import ProducerStates
+from services.partition_owner.recorder import CountingRecorder
 from services.partition_owner.tail_cache import TailCache
 from services.partition_owner.waiting import PendingAppend
 from tests.support.owners import batch
