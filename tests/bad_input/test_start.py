@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,15 @@ from tools.stack.stack import ROOT
 START_SECONDS_MAX = 60
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("KAFSCALE_")}
+
+
 def _start(module: str, **settings: str) -> tuple[int, str]:
     """Runs a service that is expected to end by itself: exit code and what it printed."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("KAFSCALE_")}
     done = subprocess.run(
         [sys.executable, "-m", module],
-        env={**kept, "KAFSCALE_ADMIN_PORT": "0", **settings},
+        env={**_environment(), "KAFSCALE_ADMIN_PORT": "0", **settings},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -73,11 +77,21 @@ def test_wrong_credentials_are_told_and_never_shown(tmp_path: Path) -> None:
     assert "wrong-secret" not in said
 
 
-def test_an_etcd_that_is_absent_is_named() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def without_etcd() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """It is patient for 20 s, since etcd may be starting as well; the other tests run meanwhile."""
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
-    code, said = _start("services.metadata", KAFSCALE_RPC_PORT="0", KAFSCALE_ETCD_ENDPOINTS=endpoint)
-    assert code == 1
-    assert endpoint in said
+    settings = {"KAFSCALE_ADMIN_PORT": "0", "KAFSCALE_RPC_PORT": "0", "KAFSCALE_ETCD_ENDPOINTS": endpoint}
+    with subprocess.Popen(
+        [sys.executable, "-m", "services.metadata"],
+        env={**_environment(), **settings},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        yield process, endpoint
+        process.kill()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,7 @@ def test_a_second_process_on_the_same_data_is_refused(tmp_path: Path) -> None:
     first = subprocess.Popen(
         [sys.executable, "-m", "services.standalone"],
         env={
-            **os.environ,
+            **_environment(),
             "KAFSCALE_DATA_DIR": str(tmp_path),
             "KAFSCALE_KAFKA_PORT": "0",
             "KAFSCALE_ADMIN_PORT": "0",
@@ -114,3 +128,10 @@ def test_a_second_process_on_the_same_data_is_refused(tmp_path: Path) -> None:
         first.terminate()
         first.communicate(timeout=START_SECONDS_MAX)
     assert first.returncode == 0
+
+
+def test_an_etcd_that_is_absent_is_named(without_etcd: tuple[subprocess.Popen[str], str]) -> None:
+    process, endpoint = without_etcd
+    said, _ = process.communicate(timeout=START_SECONDS_MAX)
+    assert process.returncode == 1
+    assert endpoint in said
