@@ -58,7 +58,7 @@ stack-restart: setup ## start one process of the running stack again: NAME=owner
 	@$(PY) -m tools.stack restart $(or $(NAME),$(error say which: make stack-restart NAME=owner-0))
 
 bench: setup tools ## throughput and latency beside Apache Kafka, as ratios (about 10 minutes)
-	@$(PY) -m tools.bench $(BENCH)
+	@$(PY) -m tests.bench $(BENCH)
 
 prerequisites: ## name what this machine lacks for `make test`, in one line each
 	@$(need_python) -m tools.toolchain --check

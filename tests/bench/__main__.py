@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.bench.perf_tools import consume, create_topic, produce
 from tests.support.background import running
 from tests.support.platform import Mode, Platform, open_platform
-from tools.bench.perf_tools import consume, create_topic, produce
 from tools.servers import kafka_broker
 from tools.stack.stack import HOST
 
