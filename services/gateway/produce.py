@@ -20,6 +20,7 @@ from libs.model.limits import RECORD_BATCH_BYTES_CEILING, RECORD_BATCH_BYTES_MAX
 from libs.records import validate_records
 from libs.telemetry.spans import span
 from services.gateway.routing.appends import AppendRouter, NewAppend
+from services.gateway.routing.given_up import ProducerSequence
 
 ACKS_NONE: Final = 0
 ACKS_LEADER: Final = 1
@@ -37,6 +38,8 @@ class Batch:
     at: TopicPartition | None
     records: bytes
     producer_id: int
+    sequence: ProducerSequence | None
+    """None where there is no producer id."""
     error: KafscaleError | None
 
 
@@ -51,11 +54,13 @@ def check_records(at: TopicPartition, topic: Topic, records: bytes | None) -> Ba
             )
     except Invalid as error:
         return failed_batch(error)
-    return Batch(at=at, records=records or b"", producer_id=batches[0].producer_id, error=None)
+    batch = batches[0]
+    sequence = ProducerSequence(batch.producer_epoch, batch.base_sequence) if batch.producer_id >= 0 else None
+    return Batch(at=at, records=records or b"", producer_id=batch.producer_id, sequence=sequence, error=None)
 
 
 def failed_batch(error: KafscaleError) -> Batch:
-    return Batch(at=None, records=b"", producer_id=-1, error=error)
+    return Batch(at=None, records=b"", producer_id=-1, sequence=None, error=error)
 
 
 def batch_bytes_max(topic: Topic) -> int:
@@ -117,6 +122,7 @@ def start_appending(
                 NewAppend(
                     at=batch.at,
                     source=batch.producer_id if batch.producer_id >= 0 else connection,
+                    sequence=batch.sequence,
                     records=batch.records,
                     deadline=deadline,
                     on_settled=_settler(appending, place),

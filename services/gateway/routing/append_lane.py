@@ -11,7 +11,11 @@ Rules (design section 3, rule 12):
 4 Where an append is given up (its outcome is unknown, or its time is over), those of the same source that
   wait behind it are given up too: their client sends all again, in order. One whose client was answered
   stays open (rule 2) until the owner has answered.
-A source is a producer id, or a connection where there is none.
+5 A batch of an idempotent producer that arrives after an earlier one was given up is refused, until that one
+  comes again (given_up.py): its client had sent it before it heard.
+A source is a producer id, or a connection where there is none. Of a connection nothing is remembered once
+its batches are given up: a later one may be appended before the earlier comes again, as in Kafka without
+idempotence.
 """
 
 from collections import deque
@@ -22,6 +26,7 @@ from typing import Final, NamedTuple
 from libs.clients.owner import Appended
 from libs.model.errors import KafscaleError, Moved, Reason, Unavailable
 from libs.model.ids import LeaderEpoch, OwnerId, SessionId
+from services.gateway.routing.given_up import GivenUp, ProducerSequence
 
 _PAUSE_SECONDS_MIN: Final = 0.01
 _PAUSE_SECONDS_MAX: Final = 0.5
@@ -42,6 +47,8 @@ class Append:
     number: int
     """Place in the order of arrival."""
     source: Hashable
+    sequence: ProducerSequence | None = None
+    """None where the producer has no id."""
     records: bytes
     deadline: float
     """Trio time by which the client wants an answer, seconds."""
@@ -75,6 +82,7 @@ class AppendLane:
         self._refused_by: Route | None = None
         self._retry_at = 0.0
         self._pause = _PAUSE_SECONDS_MIN
+        self._given_up = GivenUp()
 
     @property
     def waiting(self) -> int:
@@ -92,11 +100,14 @@ class AppendLane:
     @property
     def droppable(self) -> bool:
         """Nothing is held here. A refusal that is forgotten with the lane is merely met again."""
-        return not self._waiting and not self._in_flight
+        return not self._waiting and not self._in_flight and not self._given_up
 
-    def submit(self, append: Append) -> None:
-        """Takes an append; `pump` says when to send it."""
+    def submit(self, append: Append, now: float) -> list[Settled]:
+        """Takes an append; `pump` says when to send it. Rule 5: or refuses it."""
+        if self._given_up and self._given_up.holds_back(append.source, append.sequence, now):
+            return [_closed(append, _given_up())]
         self._waiting.append(append)
+        return []
 
     def pump(self, route: Route | None, now: float) -> Sending | None:
         """What to send to `route` now; it counts as in flight from here on."""
@@ -131,7 +142,7 @@ class AppendLane:
             return self._give_back([append], now)
         settled = [_closed(append, error)]
         if isinstance(error, Unavailable) and error.outcome_unknown:
-            settled += self._give_up_behind([append])
+            settled += self._give_up_behind([append], now)
         return settled
 
     def lost(self, sent: Iterable[int], unsent: Iterable[int], now: float) -> list[Settled]:
@@ -139,16 +150,17 @@ class AppendLane:
         unknown = [self._in_flight.pop(number) for number in sent if number in self._in_flight]
         kept = [self._in_flight.pop(number) for number in unsent if number in self._in_flight]
         settled = self._give_back(kept, now)
-        return settled + self._give_up(unknown)
+        return settled + self._give_up(unknown, now)
 
-    def abandon(self) -> list[Settled]:
+    def abandon(self, now: float) -> list[Settled]:
         """Whoever has the partition now, it is not who was asked, and an answer won't come."""
         unknown = list(self._in_flight.values())
         self._in_flight.clear()
-        return self._give_up(unknown)
+        return self._give_up(unknown, now)
 
     def expire(self, now: float) -> list[Settled]:
         """Answers those whose time is over; those in flight stay open."""
+        self._given_up.expire(now)
         settled: list[Settled] = []
         for append in self._in_flight.values():
             if append.deadline <= now and not append.answered:
@@ -158,7 +170,7 @@ class AppendLane:
         if late:
             self._waiting = deque(append for append in self._waiting if append.deadline > now)
             settled += [_closed(append, _timed_out()) for append in late]
-            settled += self._give_up_behind(late)
+            settled += self._give_up_behind(late, now)
         return settled
 
     def fail_waiting(self, error: KafscaleError) -> list[Settled]:
@@ -177,14 +189,16 @@ class AppendLane:
         wanted = [append for append in appends if not append.answered and not append.behind_lost]
         dropped = [append for append in appends if append.answered or append.behind_lost]
         self._waiting = deque(sorted([*wanted, *self._waiting], key=lambda append: append.number))
-        return [_closed(append, _given_up()) for append in dropped] + self._give_up_behind(dropped)
+        return [_closed(append, _given_up()) for append in dropped] + self._give_up_behind(dropped, now)
 
-    def _give_up(self, unknown: list[Append]) -> list[Settled]:
+    def _give_up(self, unknown: list[Append], now: float) -> list[Settled]:
         error = Unavailable("the owner went away with this batch", outcome_unknown=True)
-        return [_closed(append, error) for append in unknown] + self._give_up_behind(unknown)
+        return [_closed(append, error) for append in unknown] + self._give_up_behind(unknown, now)
 
-    def _give_up_behind(self, given_up: list[Append]) -> list[Settled]:
+    def _give_up_behind(self, given_up: list[Append], now: float) -> list[Settled]:
         """Rule 4. What is in flight is answered by its owner; where it is refused, it is given up."""
+        for append in given_up:
+            self._given_up.note(append.source, append.sequence, now)
         if not given_up or not (self._waiting or self._in_flight):
             return []
         first: dict[Hashable, int] = {}
@@ -197,6 +211,7 @@ class AppendLane:
         settled: list[Settled] = []
         for append in self._waiting:
             if append.number > first.get(append.source, append.number):
+                self._given_up.note(append.source, append.sequence, now)
                 settled.append(_closed(append, _given_up()))
             else:
                 kept.append(append)

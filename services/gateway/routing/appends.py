@@ -17,6 +17,7 @@ from libs.clients.watcher import ClusterWatcher
 from libs.model.errors import KafscaleError, NotFound, Reason
 from libs.model.ids import TopicPartition
 from services.gateway.routing.append_lane import Append, AppendLane, Settled
+from services.gateway.routing.given_up import ProducerSequence
 from services.gateway.routing.owners import Owners
 
 _HELD_TICK_SECONDS: Final = 0.01
@@ -35,6 +36,7 @@ class NewAppend:
 
     at: TopicPartition
     source: Hashable
+    sequence: ProducerSequence | None
     records: bytes
     deadline: float
     on_settled: OnSettled
@@ -69,16 +71,21 @@ class AppendRouter:
 
     def submit(self, appends: Iterable[NewAppend]) -> None:
         """Takes the batches of one request, in order; sends what may be sent now."""
+        now = trio.current_time()
         touched: dict[TopicPartition, None] = {}
         for each in appends:
             append = Append(
-                number=next(self._numbers), source=each.source, records=each.records, deadline=each.deadline
+                number=next(self._numbers),
+                source=each.source,
+                sequence=each.sequence,
+                records=each.records,
+                deadline=each.deadline,
             )
             self._callbacks[append.number] = each
             lane = self._lanes.get(each.at)
             if lane is None:
                 lane = self._lanes[each.at] = AppendLane()
-            lane.submit(append)
+            self._settle(lane.submit(append, now))
             touched[each.at] = None
         self._pump(touched)
         self._busy.set()
@@ -182,7 +189,7 @@ class AppendRouter:
                 self._settle(lane.fail_waiting(gone))
             self._abandon_stray(at, lane, now)
         self._pump(list(self._lanes))
-        if not any(lane.waiting or lane.in_flight for lane in self._lanes.values()):
+        if all(lane.droppable for lane in self._lanes.values()):
             self._busy = trio.Event()
 
     def _abandon_stray(self, at: TopicPartition, lane: AppendLane, now: float) -> None:
@@ -194,4 +201,4 @@ class AppendRouter:
             self._stray_since.pop(at, None)
         elif now - self._stray_since.setdefault(at, now) >= ABANDON_SECONDS:
             del self._stray_since[at]
-            self._settle(lane.abandon())
+            self._settle(lane.abandon(now))
