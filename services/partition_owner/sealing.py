@@ -4,7 +4,8 @@ Owns: reads, seals and lists of a takeover; who was sealed where. Does not own: 
 (libs/segments/chain).
 Rules (design section 3): 1 any number of sealers may race, all find the same end (rule 7); 2 the markers
 are listed after a seal was written or found (rule 8), and before, so that a collected prefix is not
-searched; 3 a chain is sealed once a process, shared by all who need it; its end never changes.
+searched; 3 a chain is sealed once a process, shared by all who need it; its end never changes; 4 what fails
+is tried again in its place for a while: starting over, a long tail would hardly ever end on a busy store.
 """
 
 from collections.abc import Callable
@@ -15,11 +16,13 @@ import trio
 from libs.clients.metadata import MetadataClient
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
+from libs.concurrency.retry import Backoff, RetryPolicy
 from libs.concurrency.single_flight import SingleFlight
 from libs.model.errors import KafscaleError, Unavailable
 from libs.model.ids import ChainSeq, OwnerId, SessionId
 from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.objectstore.port import ObjectStore, PutResult
+from libs.objectstore.retrying import RetryingObjectStore
 from libs.segments.chain import Ended, ListMarkers, PutSeals, ReadSlots, SealPlan, Slot
 from libs.segments.keys import (
     chain_indexes_prefix,
@@ -37,6 +40,9 @@ from services.partition_owner.parallel import for_each
 _SESSIONS_AT_ONCE_MAX = 16
 _REQUESTS_AT_ONCE_MAX = 16
 _ENDS_KEPT_MAX = 100_000
+_PATIENCE = RetryPolicy(
+    backoff=Backoff(first_seconds=0.1, max_seconds=2.0), attempts_max=8, elapsed_seconds_max=20.0
+)
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +62,7 @@ class Sealer:
         on_footer: Callable[[WalFooter], None],
     ) -> None:
         """`on_footer` gets the footers that were read on the way: a takeover needs them next."""
-        self._store = store
+        self._store = RetryingObjectStore(store, policy=_PATIENCE, rand=rand)
         self._metadata = metadata
         self._owner_id = owner_id
         self._clock = clock

@@ -13,7 +13,7 @@ from libs.model.errors import Corrupt, KafscaleError, Unavailable
 from libs.model.ids import ChainSeq, OwnerId, SessionId
 from libs.objectstore.faulty import FaultPlan, FaultyObjectStore
 from libs.objectstore.memory import MemoryObjectStore
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.port import LIST_LIMIT_MAX, Body, ListPage, ObjectStore, PutResult
 from libs.segments.keys import chain_object_key, session_prefix, start_marker_key
 from libs.segments.marker import StartMarker, encode_start_marker
 from libs.segments.wal import WalFooter, encode_wal
@@ -166,6 +166,53 @@ async def test_footers_met_on_the_way_are_handed_on() -> None:
         )
         await one.seal(SESSION, by=OWN)
     assert sorted(footer.seq for footer in met) == [0, 1, 2]
+
+
+class FailingOnce(MemoryObjectStore):
+    """Refuses each read, put and list once."""
+
+    def __init__(self) -> None:
+        super().__init__(LoopClock(EPOCH_MS))
+        self.met: set[tuple[str, str]] = set()
+        self.lists = 0
+
+    async def get_suffix(self, key: str, length: int) -> tuple[bytes, int]:
+        self.fail_once("get", key)
+        return await super().get_suffix(key, length)
+
+    async def put_if_absent(self, key: str, body: Body) -> PutResult:
+        self.fail_once("put", key)
+        return await super().put_if_absent(key, body)
+
+    async def list(self, prefix: str, *, start_after: str = "", limit: int = LIST_LIMIT_MAX) -> ListPage:
+        self.lists += 1
+        self.fail_once("list", prefix)
+        return await super().list(prefix, start_after=start_after, limit=limit)
+
+    def fail_once(self, what: str, key: str) -> None:
+        if (what, key) not in self.met:
+            self.met.add((what, key))
+            raise Unavailable("the object store says 503 SlowDown")
+
+
+async def test_what_fails_is_tried_again_in_its_place(autojump_clock: MockClock) -> None:
+    """Starting over, a takeover of a long tail might never end while the store refuses one in a hundred."""
+    store = FailingOnce()
+    await put_objects(store, *range(40))
+    async with trio.open_nursery() as nursery:
+        assert (await sealer(store, nursery).seal(SESSION, by=OWN)).end == 40
+    # Markers and indexes before the search, markers after the seal, and one refusal of each.
+    assert store.lists == 5
+
+
+async def test_a_store_that_stays_away_is_told(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as network:
+        store = FaultyObjectStore(
+            MemoryObjectStore(LoopClock(EPOCH_MS)), plan=FaultPlan(), rand=SeededRand(1), nursery=network
+        )
+        store.is_down = True
+        with trio.fail_after(60), pytest.raises(Unavailable):
+            await sealer(store, network).seal(SESSION, by=OWN)
 
 
 async def test_for_each_bounds_and_raises_the_first(autojump_clock: MockClock) -> None:
