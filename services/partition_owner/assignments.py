@@ -146,6 +146,9 @@ class Assignments:
                 return
             if hold.wanted is not Wanted.LOST:
                 hold.partition = partition
+                topic = self._watcher.view.topics.get(hold.tp.topic_id)
+                if topic is not None:
+                    partition.take_topic(topic)  # its settings may have changed since they were read
                 self._registry.add(partition)
                 log.info(
                     "partition_opened",
