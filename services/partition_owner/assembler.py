@@ -4,14 +4,14 @@ Owns: the only place where offsets are assigned (design section 3, rule 3). Does
 durability (chain_writer).
 Rules: 1 an append is taken whole or not at all; 2 record bytes are copied once, into the object; 3 the ranges
 are in the logs before the object leaves, above `durable`; 4 a duplicate is answered when its original is
-durable, with its original's offset.
+durable, with its original's offset and append time.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from libs.model.errors import KafscaleError
-from libs.model.ids import ChainSeq, SessionId
+from libs.model.ids import NO_TIMESTAMP_MS, ChainSeq, SessionId
 from libs.records.batch import BatchView
 from libs.records.layout import PREFIX, PREFIX_BYTES
 from libs.segments.wal import PendingRange, ProducerRun, WalFooter, encode_wal
@@ -61,6 +61,8 @@ class _Staged:
 
     next_offset: int
     first_offset: int | None = None
+    original: ProducerRun | None = None
+    """Of the first batch, where that is a duplicate."""
     duplicate_end: int = 0
     max_timestamp_ms: int = -1
     buffers: list[bytes | memoryview] = field(default_factory=list)
@@ -96,6 +98,8 @@ def assemble(
             append.sink.failed(append, error)
             continue
         assert staged.first_offset is not None, "an append has at least one batch"
+        if staged.original is not None and append.log_append_time_ms != NO_TIMESTAMP_MS:
+            append.log_append_time_ms = staged.original.max_timestamp_ms
         if staged.next_offset == group.next_offset and staged.duplicate_end <= partition.log.assigned:
             _answer_duplicate(append, staged.first_offset, staged.duplicate_end, earlier)
             continue
@@ -148,7 +152,7 @@ def _stage_batch(partition: Partition, batch: BatchView, staged: _Staged, now_ms
         if original is not None:
             staged.duplicate_end = max(staged.duplicate_end, original.last_offset + 1)
             if staged.first_offset is None:
-                staged.first_offset = original.base_offset
+                staged.first_offset, staged.original = original.base_offset, original
             return
         staged.undo.append((producer_id, producers.get(producer_id)))
         staged.runs.append(producers.add(batch, base_offset=offset, now_ms=now_ms))

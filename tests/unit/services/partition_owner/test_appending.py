@@ -148,6 +148,23 @@ async def test_log_append_time_is_the_owners(autojump_clock: MockClock) -> None:
         assert stored.attributes & 0x08
 
 
+async def test_a_duplicate_is_answered_with_the_append_time_of_its_original(
+    autojump_clock: MockClock,
+) -> None:
+    configs = {"message.timestamp.type": "LogAppendTime"}
+    async with open_owner_cluster(MemoryObjectStore(LoopClock(EPOCH_MS)), ["a"]) as cluster:
+        tp = tp_of(await cluster.create_topic("orders", configs=configs))
+        owner, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        data = batch("x", producer=(7, 0, 0))
+        first = await appends.outcome(appends.send(tp, epoch, data))
+        await trio.sleep(3.0)
+        again = await appends.outcome(appends.send(tp, epoch, data))
+        assert isinstance(first, Appended)
+        assert first.log_append_time_ms > EPOCH_MS
+        assert again == first
+
+
 @pytest.mark.parametrize("streams", [1, 3])
 async def test_partial_replies_of_one_request(streams: int, autojump_clock: MockClock) -> None:
     """Outcomes are told as they are known: the refused part does not wait for the other's PUT."""
