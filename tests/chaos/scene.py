@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ from tools.toolchain import tool_path
 LEASE_SECONDS = 6.0
 IN_FLIGHT_SECONDS_MAX = 30.0
 READ_SECONDS_MAX = 60.0
+_ANSWER_ON_ITS_WAY = timedelta(seconds=0.2)
+_LIVE_PUT = timedelta(seconds=5)
+"""One that is open for longer belongs to a session that was killed."""
 RECOVERY_SECONDS_MAX = 45.0
 
 
@@ -112,9 +115,10 @@ class Scene:
     def terminate(self, name: str, topic: str) -> Killed:
         """SIGTERM with PUTs in flight, and its end awaited."""
         partitions = self.wait_partitions_of(name, topic) if name in OWNERS else frozenset[int]()
-        with self._store_frozen() as in_flight:
+        with self._store_frozen() as open_puts:
             at = time.monotonic()
             self.child(name).send(signal.SIGTERM)
+            in_flight = self._still_open(open_puts)
             if name == "minio":
                 self.child(name).send(signal.SIGCONT)
         code = self.wait_ended(name)
@@ -232,15 +236,19 @@ class Scene:
         raise TimeoutError(f"{name} had no PUT in flight for {IN_FLIGHT_SECONDS_MAX} s")
 
     def _kill_other(self, name: str) -> Killed:
-        with self._store_frozen() as in_flight:
+        with self._store_frozen() as open_puts:
             at = time.monotonic()
             self.child(name).send(signal.SIGKILL)
             self.wait_ended(name)
+            in_flight = self._still_open(open_puts)
         return Killed(name=name, at=at, in_flight=in_flight, partitions=frozenset())
 
     @contextmanager
     def _store_frozen(self) -> Iterator[tuple[Put, ...]]:
-        """MinIO answers nothing in the block, and PUTs that were begun after it froze are open."""
+        """MinIO answers nothing in the block, and PUTs are open that it has not answered.
+
+        Those that began after it froze, or are open although an answer would have arrived by now.
+        """
         minio = self.child("minio")
         minio.send(signal.SIGSTOP)
         try:
@@ -249,11 +257,12 @@ class Scene:
             found: list[Put] = []
 
             def is_open() -> bool:
+                answered = datetime.now(UTC) - frozen_at > _ANSWER_ON_ITS_WAY
                 found[:] = [
                     put
                     for puts in self._put_logs.values()
-                    for put in puts.refresh().in_flight()
-                    if put.begun_at > frozen_at
+                    for put in puts.refresh().in_flight(puts.last_session())
+                    if put.begun_at > (frozen_at - _LIVE_PUT if answered else frozen_at)
                 ]
                 return bool(found)
 
@@ -261,6 +270,12 @@ class Scene:
             yield tuple(found)
         finally:
             minio.send(signal.SIGCONT)
+
+    def _still_open(self, puts: tuple[Put, ...]) -> tuple[Put, ...]:
+        """Those that the owners' logs still show open now, after the blow."""
+        for log in self._put_logs.values():
+            log.refresh()
+        return tuple(put for put in puts if put.ended_at is None)
 
 
 def _wait_stopped(child: Child) -> None:
