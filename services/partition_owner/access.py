@@ -39,13 +39,14 @@ def out_of_range(partition: Partition, offset: int) -> Invalid:
     )
 
 
-async def fence(registry: Registry, tp: TopicPartition, *, seconds_max: float) -> None:
-    """Proves that this owner is still the one to say. Raises Moved where that can't be proven (rule 13)."""
+async def fence(registry: Registry, *, seconds_max: float) -> None:
+    """Proves that this owner is still the one to say, of all its partitions. Raises Moved where that can't be
+    proven (rule 13)."""
     flusher = registry.flusher
     if flusher is None:
-        raise moved(tp)
+        raise Moved("this owner is between two sessions")
     try:
         with trio.fail_after(seconds_max):
             await flusher.fence()
     except (KafscaleError, trio.TooSlowError) as error:
-        raise Moved(f"this owner can't prove that {tp} is still its own") from error
+        raise Moved("this owner can't prove that its partitions are still its own") from error

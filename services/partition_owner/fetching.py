@@ -4,7 +4,7 @@ Owns: the wait set, min and max bytes, order of partitions. Does not own: which 
 (access.py), bytes.
 Rules: 1 one wait set a request, woken by `durable`: nobody polls; 2 an error in one partition ends the
 wait, the others are answered with what they have; 3 memory for replies is bounded; whoever finds it full
-waits.
+waits; 4 partitions whose offsets are above the frontier share one fence, begun after the request came.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -115,16 +115,19 @@ class Fetcher:
 
     async def _find_all(self, request: Fetch) -> list[_Found]:
         found = [self._find(part) for part in request.parts]
-        seconds_max = max(request.max_wait_seconds, FENCE_SECONDS_MAX)
-        for index, part in enumerate(request.parts):
-            partition = found[index]
-            if isinstance(partition, Partition) and part.fetch_offset > partition.log.durable:
-                try:
-                    await fence(self._registry, part.tp, seconds_max=seconds_max)
-                except KafscaleError as error:
-                    found[index] = error
-                else:
-                    found[index] = self._find_after_fence(part, partition)
+        above = {
+            index: partition
+            for index, partition in enumerate(found)
+            if isinstance(partition, Partition) and request.parts[index].fetch_offset > partition.log.durable
+        }
+        if not above:
+            return found
+        try:
+            await fence(self._registry, seconds_max=max(request.max_wait_seconds, FENCE_SECONDS_MAX))
+        except KafscaleError as error:
+            return [error if index in above else each for index, each in enumerate(found)]
+        for index, partition in above.items():
+            found[index] = self._find_after_fence(request.parts[index], partition)
         return found
 
     def _find_after_fence(self, part: FetchPart, before: Partition) -> _Found:
