@@ -121,10 +121,13 @@ class Scene:
             in_flight = self._still_open(open_puts)
             if name == "minio":
                 self.child(name).send(signal.SIGCONT)
-        code = self.wait_ended(name)
-        # etcd ends by the signal itself, once it has shut down.
-        assert code in ({-signal.SIGTERM} if name == "etcd" else {0}), f"{name} ended with {code}"
+        self._check_ended(name)
         return Killed(name=name, at=at, in_flight=in_flight, partitions=partitions)
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, whatever is in flight, and its end awaited."""
+        self.child(name).send(signal.SIGTERM)
+        self._check_ended(name)
 
     def drain(self, name: str) -> dict[str, Any]:
         """DrainPartitions of everything, as an operator would ask: by grpcurl."""
@@ -270,6 +273,11 @@ class Scene:
             yield tuple(found)
         finally:
             minio.send(signal.SIGCONT)
+
+    def _check_ended(self, name: str) -> None:
+        code = self.wait_ended(name)
+        # etcd ends by the signal itself, once it has shut down.
+        assert code in ({-signal.SIGTERM} if name == "etcd" else {0}), f"{name} ended with {code}"
 
     def _still_open(self, puts: tuple[Put, ...]) -> tuple[Put, ...]:
         """Those that the owners' logs still show open now, after the blow."""
