@@ -1,9 +1,10 @@
 """Which brokers clients are told about, and which of them leads a partition.
 
-Owns: both advertising modes (design section 6), spreading leaders. Does not own: registration.
+Owns: both advertising modes (design section 6), spreading leaders and groups. Does not own: registration.
 Rules: 1 any gateway serves any partition, so a leader is only a way to spread load, within the zone of the
 gateway that was asked; 2 a gateway always names itself, whatever the view says: it is certainly alive; 3 a
-gateway that comes or goes moves only the partitions that are its own (rendezvous hashing).
+gateway that comes or goes moves only the partitions and groups that are its own (rendezvous hashing); 4 every
+gateway names the same one for a group.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class Brokers:
 
     @property
     def own(self) -> Gateway:
-        """This gateway: controller and coordinator of everything, as clients see it."""
+        """This gateway: the controller, as clients see it."""
         assert self._own is not None, "clients are served after registration"
         return self._own
 
@@ -53,6 +54,10 @@ class Brokers:
         brokers = {each.broker_id: each for each in self._view.gateways.values()}
         brokers[own.broker_id] = own
         return tuple(brokers[broker_id] for broker_id in sorted(brokers))
+
+    def coordinator(self, group: str) -> Gateway:
+        """Where clients send the requests of a group."""
+        return max(self.all(), key=lambda each: _weight(group.encode(), each.broker_id))
 
     def leaders(self, topic_id: TopicId, partitions: int) -> tuple[BrokerId, ...]:
         """The leader of each partition."""
@@ -71,6 +76,8 @@ class Brokers:
 
 def _choose(topic_id: TopicId, partition: int, brokers: Sequence[BrokerId]) -> BrokerId:
     key = topic_id.bytes + partition.to_bytes(4, "big")
-    return max(
-        brokers, key=lambda broker: blake2b(key, digest_size=8, key=broker.to_bytes(4, "big")).digest()
-    )
+    return max(brokers, key=lambda broker: _weight(key, broker))
+
+
+def _weight(key: bytes, broker: BrokerId) -> bytes:
+    return blake2b(key, digest_size=8, key=broker.to_bytes(4, "big")).digest()

@@ -15,12 +15,13 @@ from tests.support.clients import WAIT_SECONDS_MAX, create_topic, produce_all
 from tests.support.control import call
 from tests.support.names import unique
 from tests.support.platform import Platform, open_gateway
-from tests.support.raw_kafka import connected, produce_v3, produce_v3_error, stored_batches
+from tests.support.raw_kafka import ask, connected, produce_v3, produce_v3_error, stored_batches
 from tests.support.records import Record, encode_batch
 from tools.stack.layout import OWNERS
 from tools.stack.stack import HOST
 
 PARTITIONS = 8
+API_FIND_COORDINATOR = 10
 
 
 def test_any_gateway_serves_any_partition(platform: Platform) -> None:
@@ -55,6 +56,17 @@ def test_the_cluster_is_described(platform: Platform) -> None:
     assert cluster.cluster_id
     assert sorted(f"{node.host}:{node.port}" for node in cluster.nodes) == sorted(platform.bootstraps)
     assert cluster.controller.id in [node.id for node in cluster.nodes]
+
+
+def test_every_gateway_names_the_same_coordinator(platform: Platform) -> None:
+    """Clients ask any broker, again and again: one that differs would make them leave and join anew."""
+    groups = [unique("coordinated") for _ in range(50)]
+    answers = []
+    for address in platform.bootstraps:
+        answer = ask(address, API_FIND_COORDINATOR, 4, key_type=0, coordinator_keys=groups)
+        answers.append([f"{each.host}:{each.port}" for each in answer.coordinators])
+    assert all(each == answers[0] for each in answers)
+    assert set(answers[0]) == set(platform.bootstraps)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""FindCoordinator: always this gateway, which passes group calls on to the coordinator among the metadata
-replicas.
+"""FindCoordinator: a gateway, which passes group calls on to the coordinator among the metadata replicas.
 
-The gateway that answers is certainly alive; naming another would send clients to one that may just have died.
+Every gateway names the same one. librdkafka asks whichever broker it likes, several times while it starts
+and then every ten minutes; a coordinator that differs makes it leave the old connection with a JoinGroup in
+flight, and the group then waits a whole session timeout for a member that nobody speaks for.
 """
 
 from typing import Any
@@ -21,12 +22,14 @@ _SEVERAL_KEYS_FROM = 4
 async def handle(gateway: Gateway, request: Request) -> Entity:
     body, schema = request.body, request.schema
     code, message = _verdict(getattr(body, "key_type", _GROUP))
-    answer = _answer(gateway, code, message)
     if schema.version < _SEVERAL_KEYS_FROM:
-        return schema.response(throttle_time=NO_THROTTLE, **answer)
+        return schema.response(throttle_time=NO_THROTTLE, **_answer(gateway, body.key, code, message))
     return schema.response(
         throttle_time=NO_THROTTLE,
-        coordinators=tuple(schema.part("Coordinator", key=key, **answer) for key in body.coordinator_keys),
+        coordinators=tuple(
+            schema.part("Coordinator", key=key, **_answer(gateway, key, code, message))
+            for key in body.coordinator_keys
+        ),
     )
 
 
@@ -39,15 +42,15 @@ def _verdict(key_type: int) -> tuple[ErrorCode, str | None]:
     return ErrorCode.invalid_request, f"coordinators of kind {key_type} are not served"
 
 
-def _answer(gateway: Gateway, code: ErrorCode, message: str | None) -> dict[str, Any]:
-    own = gateway.brokers.own
+def _answer(gateway: Gateway, key: str, code: ErrorCode, message: str | None) -> dict[str, Any]:
+    chosen = gateway.brokers.coordinator(key)
     found = code is ErrorCode.none
     return {
         "error_code": code,
         "error_message": message,
-        "node_id": own.broker_id if found else -1,
-        "host": own.host if found else "",
-        "port": own.port if found else -1,
+        "node_id": chosen.broker_id if found else -1,
+        "host": chosen.host if found else "",
+        "port": chosen.port if found else -1,
     }
 
 

@@ -86,3 +86,25 @@ def test_service_mode() -> None:
     (broker,) = brokers.all()
     assert (broker.broker_id, broker.host, broker.zone) == (SERVICE_BROKER_ID, "kafka.example", "")
     assert brokers.leaders(TOPIC, 2) == (SERVICE_BROKER_ID, SERVICE_BROKER_ID)
+
+
+def test_every_gateway_names_the_same_one_for_a_group_whatever_its_zone() -> None:
+    everyone = [gateway(1, "a"), gateway(2, "b"), gateway(3, "b")]
+    groups = [f"group-{number}" for number in range(300)]
+    answers = {
+        tuple(brokers_of(own, *everyone).coordinator(group).broker_id for group in groups) for own in everyone
+    }
+    assert len(answers) == 1
+    before = answers.pop()
+    shares = Counter(before)
+    assert set(shares) == {1, 2, 3}
+    assert min(shares.values()) > 70
+    without = brokers_of(everyone[0], everyone[2])
+    for group, broker_id in zip(groups, before, strict=True):
+        assert broker_id == 2 or without.coordinator(group).broker_id == broker_id
+
+
+def test_one_address_coordinates_every_group() -> None:
+    brokers = Brokers(view=view_of(gateway(1), gateway(2)), mode="service", zone="a")
+    brokers.register(gateway(2))
+    assert brokers.coordinator("any").broker_id == SERVICE_BROKER_ID

@@ -1,4 +1,4 @@
-"""FindCoordinator: this gateway."""
+"""FindCoordinator: a gateway, the same from all of them."""
 
 from kio.schema.errors import ErrorCode
 
@@ -6,7 +6,7 @@ from tests.unit.services.gateway.client import connected
 from tests.unit.services.gateway.cluster import Served
 
 
-async def test_the_gateway_names_itself(served: Served) -> None:
+async def test_the_only_gateway_names_itself(served: Served) -> None:
     async with connected(served.port) as client:
         oldest = await client.ask(10, 0, {"key": "g"})
         newest = await client.ask(10, 6, {"key_type": 0, "coordinator_keys": ("g", "h")})
