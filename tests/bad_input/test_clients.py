@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -182,6 +183,13 @@ def test_connections_that_send_nothing_hurt_nobody(stack: Platform) -> None:
             idle.close()
 
 
+def _wait_left(control: str) -> None:
+    """Until the gateway noticed that its clients are gone."""
+    deadline = time.monotonic() + DELIVERY_SECONDS_MAX
+    while metric_value(get(control, "/metrics").text, ACTIVE) > 0:
+        assert time.monotonic() < deadline
+
+
 def test_connections_beyond_the_bound_are_refused(stack: Platform) -> None:
     """Where even the hard limit of open files is small, the bound follows it."""
     assert stack.stack is not None
@@ -196,6 +204,7 @@ def test_connections_beyond_the_bound_are_refused(stack: Platform) -> None:
         assert 300 < served <= 344
         assert opened.value.alive
         idle.close()
+        _wait_left(f"{HOST}:{opened.value.ports.admin}")
         with connected(address) as connection:
             assert _request_versions(connection)
         assert "connections_bound_lowered" in opened.value.log_since_start()
