@@ -28,6 +28,12 @@ class OwnerOptions(BaseModel):
     flush_linger_ms: float = Field(
         default=1.0, ge=0, le=50, description="how long the first append waits for others to share its PUT"
     )
+    flush_alone_ms: float = Field(
+        default=30.0,
+        ge=0,
+        le=1000,
+        description="how long a PUT is alone in flight before the budget may begin another",
+    )
     flush_age_ms_max: int = Field(
         default=FLUSH_AGE_MS_MAX, ge=1, description="an append waits no longer while a PUT may be begun"
     )

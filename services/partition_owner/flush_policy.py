@@ -4,8 +4,8 @@ Owns: the decision and the PUT budget. Does not own: what is written, the clock.
 Rules (design section 3, "When to flush"): 1 with nothing in flight, as soon as something waits, after a
 linger that lets concurrent producers share; after a PUT the linger covers the answer's way to the producers
 and their next requests' way back, as a share of what the last PUTs took; 2 otherwise when a slot of W is
-free and there are enough bytes, or the oldest is old enough, or the budget allows; 3 nobody polls: the
-answer is a time.
+free and there are enough bytes, or the oldest is old enough, or the last PUT takes its time and the budget
+allows; 3 nobody polls: the answer is a time.
 
 The latency of the acknowledgement is the throughput of a producer that keeps a fixed number of requests in
 flight, so the linger stays at a few milliseconds and a PUT that the budget allows is never held back.
@@ -56,6 +56,9 @@ class PutBudget:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlushLimits:
     linger_seconds: float
+    alone_seconds: float
+    """How long a PUT is alone in flight. A store that answers sooner is written to one object after the
+    other: they get larger, cost less, and nobody waits longer."""
     age_seconds_max: float
     object_bytes_target: int
     in_flight_max: int
@@ -70,6 +73,7 @@ class FlushPolicy:
         self._budget = budget
         self._put_seconds = 0.0
         self._gathered_at = -math.inf
+        self._begun_at = -math.inf
 
     def flush_at(
         self, now: float, *, waiting_since: float | None, waiting_bytes: int, in_flight: int, urgent: bool
@@ -90,11 +94,12 @@ class FlushPolicy:
         lingered = waiting_since + limits.linger_seconds
         if in_flight == 0:
             return max(lingered, self._gathered_at)
-        budgeted = max(lingered, self._budget.available_at(now))
+        budgeted = max(lingered, self._begun_at + limits.alone_seconds, self._budget.available_at(now))
         return min(budgeted, waiting_since + limits.age_seconds_max)
 
     def flushed(self, now: float) -> None:
         """An object was sent."""
+        self._begun_at = now
         self._budget.spend(now)
 
     def finished(self, now: float, put_seconds: float) -> None:

@@ -172,6 +172,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
     put_budget = PutBudget(per_second=options.flush_puts_per_second, burst=options.flush_puts_burst)
     flush_limits = FlushLimits(
         linger_seconds=options.flush_linger_ms / 1000,
+        alone_seconds=options.flush_alone_ms / 1000,
         age_seconds_max=options.flush_age_ms_max / 1000,
         object_bytes_target=options.object_bytes_target,
         in_flight_max=options.flush_in_flight_max,

@@ -14,7 +14,9 @@ from services.partition_owner.flush_policy import (
     PutBudget,
 )
 
-LIMITS = FlushLimits(linger_seconds=0.002, age_seconds_max=0.25, object_bytes_target=1000, in_flight_max=4)
+LIMITS = FlushLimits(
+    linger_seconds=0.002, alone_seconds=0.03, age_seconds_max=0.25, object_bytes_target=1000, in_flight_max=4
+)
 
 
 def policy(*, per_second: float = 10.0, burst: float = 1.0, spent: int = 0, at: float = 0.0) -> FlushPolicy:
@@ -61,6 +63,12 @@ def test_with_others_in_flight_nobody_gathers() -> None:
     made = policy()
     made.finished(10.0, put_seconds=0.1)
     assert due(made, 10.0, since=9.999, in_flight=1) == pytest.approx(10.001)
+
+
+def test_a_put_is_alone_for_a_while() -> None:
+    made = policy(burst=2, spent=1, at=10.0)
+    assert due(made, 10.001, since=10.001, in_flight=1) == pytest.approx(10.030)
+    assert due(made, 10.1, since=10.001, in_flight=1) == pytest.approx(10.1)
 
 
 def test_a_full_window_waits_for_an_event() -> None:

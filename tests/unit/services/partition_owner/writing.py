@@ -84,6 +84,7 @@ class Writing:
             store=store or self.scripted,
             policy=FlushPolicy(
                 FlushLimits(
+                    alone_seconds=0.0,
                     linger_seconds=0.0,
                     age_seconds_max=0.25,
                     object_bytes_target=1 << 20,
