@@ -12,6 +12,7 @@ from opentelemetry.metrics import Counter, Histogram
 
 from libs.chassis.object_store import ObjectStoreMetrics
 from libs.telemetry.metrics import SECONDS_BUCKETS, Labels, Metrics
+from services.gateway.metrics import show_consumer_lag
 from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder
 from services.metadata.metrics import show_statistics as show_metadata
@@ -70,6 +71,7 @@ def document() -> str:
     def gateway(metrics: Metrics) -> None:
         GatewayRecorder(metrics)
         show_gateway(metrics, _unread)
+        show_consumer_lag(metrics, _unread)
 
     def owner(metrics: Metrics) -> None:
         OwnerRecorder(metrics)

@@ -15,6 +15,7 @@ from libs.concurrency.clock import Clock
 from services.gateway.admission import ByteBudget
 from services.gateway.brokers import Brokers
 from services.gateway.config import GatewayOptions
+from services.gateway.lag import ConsumerLag
 from services.gateway.producer_ids import ProducerIds
 from services.gateway.recorder import Recorder
 from services.gateway.routing.appends import AppendRouter
@@ -42,6 +43,7 @@ class Gateway:
     served: "Mapping[int, Versions]"
     clock: Clock
     recorder: Recorder
+    lag: ConsumerLag
 
     @property
     def view(self) -> ClusterView:

@@ -17,7 +17,7 @@ from libs.clients.watcher import open_watcher
 from libs.model.ids import GatewayId
 from libs.rpc import IServable, open_channel
 from services.gateway.config import GatewaySettings
-from services.gateway.metrics import show_statistics
+from services.gateway.metrics import show_consumer_lag, show_statistics
 from services.gateway.recorder import MetricsRecorder
 from services.gateway.service import GatewayService, open_gateway
 
@@ -99,6 +99,7 @@ async def open_process(host: Host[GatewaySettings]) -> AsyncIterator[GatewayProc
             )
         )
         show_statistics(host.metrics, gateway.statistics)
+        show_consumer_lag(host.metrics, gateway.consumer_lag)
         yield GatewayProcess(
             gateway,
             listeners,

@@ -3,9 +3,9 @@
 Owns: names. Does not own: what is recorded as it happens (recorder.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from libs.telemetry.metrics import Metrics
+from libs.telemetry.metrics import Labels, Metrics
 from services.gateway.service import GatewayStatistics
 
 
@@ -21,3 +21,8 @@ def show_statistics(metrics: Metrics, read: Callable[[], GatewayStatistics]) -> 
     metrics.gauge("kafscale_appends_waiting", "appends held by the gateway", lambda: read().appends_waiting)
     metrics.gauge("kafscale_appends_in_flight", "appends at owners", lambda: read().appends_in_flight)
     metrics.gauge("kafscale_owner_links", "connections to owners", lambda: read().owner_links)
+
+
+def show_consumer_lag(metrics: Metrics, read: Callable[[], Iterable[tuple[Labels, float]]]) -> None:
+    """One row for each partition of a group that commits through this gateway (bounded: lag.py)."""
+    metrics.labelled_gauge("kafscale_consumer_lag", "records between commit and high watermark", read)

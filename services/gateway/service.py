@@ -18,11 +18,13 @@ from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Gateway as GatewayRecord
 from libs.model.ids import BrokerId, GatewayId
+from libs.telemetry.metrics import Labels
 from services.gateway.admission import ByteBudget
 from services.gateway.brokers import Brokers
 from services.gateway.config import GatewayOptions
 from services.gateway.context import Gateway
 from services.gateway.handlers.registry import HANDLERS, SERVED
+from services.gateway.lag import ConsumerLag
 from services.gateway.listener import KafkaListener
 from services.gateway.producer_ids import ProducerIds
 from services.gateway.recorder import Recorder
@@ -120,6 +122,10 @@ class GatewayService:
             await self._registration.deregister(seconds_max=_DEREGISTER_SECONDS)
         await self._listener.drain(deadline)
 
+    def consumer_lag(self) -> list[tuple[Labels, float]]:
+        """Of the groups that commit through this gateway; labels group, topic, partition."""
+        return self._gateway.lag.read()
+
     def statistics(self) -> GatewayStatistics:
         gateway, appends = self._gateway, self._gateway.appends.statistics()
         return GatewayStatistics(
@@ -163,6 +169,7 @@ async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside
 
         owners = Owners(watcher=watcher, connect=connect, rand=rand, link_made=link_made)
         appends = AppendRouter(owners=owners, watcher=watcher)
+        lag = ConsumerLag(view=watcher.view, owners=owners)
         gateway = Gateway(
             options=options,
             watcher=watcher,
@@ -178,10 +185,12 @@ async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside
             served=SERVED,
             clock=clock,
             recorder=recorder,
+            lag=lag,
         )
         budget = ByteBudget(options.in_flight_bytes_max)
         listener = KafkaListener(gateway=gateway, handlers=HANDLERS, budget=budget)
         nursery.start_soon(appends.run)
+        nursery.start_soon(lag.run)
         nursery.start_soon(owners.prune)
         yield GatewayService(
             gateway_id=gateway_id, gateway=gateway, budget=budget, listener=listener, rand=rand

@@ -22,6 +22,7 @@ from libs.clients.watcher import open_watcher
 from libs.concurrency.threads import Threads
 from libs.model.ids import GatewayId, OwnerId, ReplicaId
 from libs.rpc import IServable, Server
+from services.gateway.metrics import show_consumer_lag
 from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder
 from services.gateway.service import GatewayService, open_gateway
@@ -156,6 +157,7 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
         show_metadata(host.metrics, metadata.statistics)
         show_owner(host.metrics, owner.statistics)
         show_gateway(host.metrics, gateway.statistics)
+        show_consumer_lag(host.metrics, gateway.consumer_lag)
         yield StandaloneProcess(
             metadata=metadata,
             owner=owner,

@@ -33,6 +33,9 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
             )
         )
         found = [ErrorCode.none if each is None else group_code_of(each) for each in errors]
+        gateway.lag.committed(
+            group, (each for each, error in zip(good, errors, strict=True) if error is None)
+        )
     except KafscaleError as error:
         whole = group_code_of(error)
     rest = iter(found)
