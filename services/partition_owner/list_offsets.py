@@ -48,8 +48,8 @@ class OffsetFinder:
             first = log.epoch_at(log.log_start)
             return FoundOffset(log.log_start, NO_TIMESTAMP_MS, epoch if first is None else first)
         if timestamp == MAX_TIMESTAMP:
-            index = log.index_of_max_time()
-            return await self._look(partition, index, log.max_time_ms())
+            timestamp = log.max_time_ms()
+            return await self._look(partition, log.index_at_time(timestamp), timestamp)
         if timestamp < 0:
             raise Invalid(f"ListOffsets has no meaning for the timestamp {timestamp}")
         return await self._look(partition, log.index_at_time(timestamp), timestamp)

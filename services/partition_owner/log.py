@@ -1,19 +1,26 @@
-"""One partition's log in memory: where each offset is in the chains, and how far it is durable. Pure.
+"""One partition's log in memory: where each offset is, in segments or chains, and how far it is durable.
+Pure.
 
-Owns: frontiers, ranges, lookups by offset and by time. Does not own: bytes, producers, who may append.
-Rules: 1 assigned >= in flight >= durable, and none goes back (promise 4); 2 offsets are contiguous: a range
-begins where the one before it ended (promise 3); 3 readers see nothing above `durable` (design section 3,
-rule 4).
+Owns: frontiers, ranges, the segments below them, lookups by offset. Does not own: bytes, producers, who may
+append, what is compacted when.
+Rules: 1 assigned >= in flight >= durable, log start and compacted end, and none goes back (promise 4); 2
+offsets are contiguous: a range begins where the one before it ended, the first one at the compacted end
+(promise 3); 3 readers see nothing above `durable` (design section 3, rule 4); 4 an index of a range counts
+until the next `compacted`: nobody keeps one across an await.
 
-A range costs 36 bytes in arrays, so that hundreds of thousands fit; ranges of one session and epoch share a
+A range costs 44 bytes in arrays, so that hundreds of thousands fit; ranges of one session and epoch share a
 span. Sizes are kept as running totals and times as running maxima: both lookups are then one bisection.
 """
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from libs.model.ids import ChainSeq, LeaderEpoch, SessionId
+from libs.segments.manifest import EpochStart, Manifest, SegmentRef
+from services.partition_owner.segment_list import SegmentList
 
 NOT_AT_ALL = -1
 
@@ -38,26 +45,40 @@ class _Span(NamedTuple):
 
 
 class PartitionLog:
-    """Ranges in offset order; appended when assembled, seen by readers once durable."""
+    """Ranges in offset order: appended when assembled, read once durable, replaced by segments at last."""
 
     __slots__ = (
         "_bases",
+        "_compacted_epochs",
         "_durable_count",
+        "_list",
+        "_own_times",
         "_positions",
         "_seqs",
         "_span_firsts",
         "_spans",
         "_times",
         "_totals",
+        "_trimmed_bytes",
         "assigned",
+        "compacted_end",
         "durable",
         "in_flight",
         "log_start",
+        "version",
     )
 
     def __init__(self, *, log_start: int, next_offset: int) -> None:
         self.log_start = log_start
         self.assigned = self.in_flight = self.durable = next_offset
+        self.compacted_end = next_offset
+        """Ranges begin here. What is left of the records below is in the segments."""
+        self.version = 0
+        """Counts `compacted`: who planned a read can see that there is a newer list."""
+        self._list = SegmentList(())
+        self._compacted_epochs: tuple[EpochStart, ...] = ()
+        self._trimmed_bytes = 0
+        self._own_times = array("q")
         self._spans: list[_Span] = []
         self._span_firsts: list[int] = []
         self._bases = array("q")
@@ -94,7 +115,8 @@ class PartitionLog:
         if last is None or last.session != session or last.leader_epoch != leader_epoch:
             self._spans.append(_Span(session, leader_epoch, len(self._bases), base_offset))
             self._span_firsts.append(len(self._bases))
-        self._totals.append(size_bytes + (self._totals[-1] if self._totals else 0))
+        self._totals.append(size_bytes + (self._totals[-1] if self._totals else self._trimmed_bytes))
+        self._own_times.append(max_timestamp_ms)
         times = self._times
         times.append(max(max_timestamp_ms, times[-1]) if times else max_timestamp_ms)
         self._bases.append(base_offset)
@@ -114,14 +136,79 @@ class PartitionLog:
         self.durable = offset
         self._durable_count = bisect_left(self._bases, offset)
 
+    def advance_log_start(self, offset: int) -> None:
+        """Readers begin at `offset` from now on: the metadata store says so. Raises ValueError above
+        `durable`.
+        """
+        if offset > self.durable:
+            raise ValueError(f"the log can't start at {offset}: it is durable up to {self.durable}")
+        self.log_start = max(self.log_start, offset)
+
+    def compacted(self, manifest: Manifest) -> None:
+        """The manifest's segments take the place of the segments and ranges below its end.
+
+        Raises ValueError unless that is the end of a durable range, or of what was compacted before.
+        """
+        end, count = manifest.end_offset, bisect_left(self._bases, manifest.end_offset)
+        reached = self.compacted_end if not count else self.range_at(count - 1).end_offset
+        if end != reached or count > self._durable_count:
+            raise ValueError(f"a manifest ends at offset {end}; a range ends at {reached}")
+        self._list = SegmentList(manifest.segments)
+        self._compacted_epochs = manifest.epochs
+        self.compacted_end = end
+        self.version += 1
+        if count:
+            self._trim(count)
+
+    def _trim(self, count: int) -> None:
+        """Forgets the first ranges: each array is moved once, however many they are."""
+        self._trimmed_bytes = self._totals[count - 1]
+        for column in (self._bases, self._seqs, self._positions, self._totals, self._own_times):
+            del column[:count]
+        self._times = array("q", accumulate(self._own_times, max))
+        self._durable_count -= count
+        first = bisect_right(self._span_firsts, count) - 1  # the span of the first range that is left
+        self._spans = [
+            span._replace(
+                first_index=max(0, span.first_index - count),
+                base_offset=max(span.base_offset, self.compacted_end),
+            )
+            for span in (self._spans[first:] if self._bases else ())
+        ]
+        self._span_firsts = [span.first_index for span in self._spans]
+
+    @property
+    def segments(self) -> tuple[SegmentRef, ...]:
+        """What was compacted, in order; there may be gaps between them."""
+        return self._list.segments
+
+    @property
+    def segment_list(self) -> SegmentList:
+        """The same with lookups. It never changes: `compacted` makes a new one."""
+        return self._list
+
+    @property
+    def uncompacted_bytes(self) -> int:
+        """Bytes of the durable ranges."""
+        return self._totals[self._durable_count - 1] - self._trimmed_bytes if self._durable_count else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the segments and the durable ranges."""
+        return self._list.size_bytes + self.uncompacted_bytes
+
+    def ranges(self) -> Iterator[LogRange]:
+        """The durable ranges, those that are not compacted yet, in order. Not across `compacted`."""
+        return map(self.range_at, range(self._durable_count))
+
     def index_of(self, offset: int) -> int:
         """Index of the durable range that holds `offset`; the number of durable ranges where
         `offset` is their end.
 
-        Raises ValueError for an offset outside [first offset of the first range, durable].
+        Raises ValueError for an offset outside [compacted_end, durable].
         """
-        if offset > self.durable or (self._durable_count and offset < self._bases[0]):
-            raise ValueError(f"offset {offset} is not in the log")
+        if not self.compacted_end <= offset <= self.durable:
+            raise ValueError(f"offset {offset} is not in the log's ranges")
         if offset == self.durable:
             return self._durable_count
         return bisect_right(self._bases, offset, hi=self._durable_count) - 1
@@ -137,7 +224,7 @@ class PartitionLog:
             bases[index],
             bases[index + 1] if index + 1 < len(bases) else self.assigned,
             self._positions[index],
-            self._totals[index] - (self._totals[index - 1] if index else 0),
+            self._totals[index] - (self._totals[index - 1] if index else self._trimmed_bytes),
         )
 
     @property
@@ -146,30 +233,51 @@ class PartitionLog:
         return self._durable_count
 
     def readable_bytes(self, offset: int) -> int:
-        """Bytes of the durable ranges from the one that holds `offset` on."""
+        """Bytes of the segments and durable ranges from the one that holds `offset` on."""
+        if offset < self.compacted_end:
+            return self._list.size_bytes_from(offset) + self.uncompacted_bytes
         if not self._durable_count or offset >= self.durable:
             return 0
-        first = max(0, bisect_right(self._bases, offset, hi=self._durable_count) - 1)
-        return self._totals[self._durable_count - 1] - (self._totals[first - 1] if first else 0)
+        first = bisect_right(self._bases, offset, hi=self._durable_count) - 1
+        before_bytes = self._totals[first - 1] if first else self._trimmed_bytes
+        return self._totals[self._durable_count - 1] - before_bytes
 
-    def index_at_time(self, timestamp_ms: int) -> int | None:
-        """The first durable range with a record at or after `timestamp_ms`; None where there is none."""
-        index = bisect_left(self._times, timestamp_ms, hi=self._durable_count)
-        return index if index < self._durable_count else None
-
-    def index_of_max_time(self) -> int | None:
-        """The first durable range that holds the greatest timestamp; None for an empty log."""
-        if not self._durable_count:
-            return None
-        return bisect_left(self._times, self._times[self._durable_count - 1], hi=self._durable_count)
+    def index_at_time(self, timestamp_ms: int, *, after: int | None = None) -> int | None:
+        """The first durable range (`after`: the first one behind that index) with a record at or after
+        `timestamp_ms`; None where there is none.
+        """
+        end = self._durable_count
+        if after is None:
+            index = bisect_left(self._times, timestamp_ms, hi=end)
+            return index if index < end else None
+        return next((at for at in range(after + 1, end) if self._own_times[at] >= timestamp_ms), None)
 
     def max_time_ms(self) -> int:
-        """The greatest timestamp of the durable ranges; -1 for an empty log."""
-        return self._times[self._durable_count - 1] if self._durable_count else NOT_AT_ALL
+        """The greatest timestamp of the segments and durable ranges; -1 for an empty log."""
+        latest_ms = self._times[self._durable_count - 1] if self._durable_count else NOT_AT_ALL
+        return max(latest_ms, self._list.max_time_ms)
+
+    def epochs(self) -> tuple[EpochStart, ...]:
+        """The first offset of each leader epoch, in order, of all that is in the log."""
+        found = list(self._compacted_epochs)
+        for span in self._spans:
+            if not found or span.leader_epoch > found[-1].leader_epoch:
+                found.append(EpochStart(leader_epoch=span.leader_epoch, start_offset=span.base_offset))
+        return tuple(found)
 
     def epoch_at(self, offset: int) -> LeaderEpoch | None:
-        """The leader epoch under which `offset` was appended; None where no range holds it."""
-        if not self._bases or not self._bases[0] <= offset < self.assigned:
+        """The leader epoch under which `offset` was appended; None where the log does not know it."""
+        if offset >= self.assigned:
             return None
-        index = bisect_right(self._bases, offset) - 1
-        return self._spans[bisect_right(self._span_firsts, index) - 1].leader_epoch
+        if offset >= self.compacted_end:
+            return self._spans[bisect_right(self._spans, offset, key=_base_offset) - 1].leader_epoch
+        at = bisect_right(self._compacted_epochs, offset, key=_start_offset)
+        return LeaderEpoch(self._compacted_epochs[at - 1].leader_epoch) if at else None
+
+
+def _base_offset(span: _Span) -> int:
+    return span.base_offset
+
+
+def _start_offset(epoch: EpochStart) -> int:
+    return epoch.start_offset

@@ -86,7 +86,8 @@ class Opener:
                     if state is not None:
                         new_scope = trio.CancelScope
                         with span("owner.open"):
-                            await self._metadata.open_partition(tp, record, state)
+                            record = await self._metadata.open_partition(tp, record, state)
+                    partition.opened(record)
                     return partition
             except (NotFound, Moved) as error:
                 if error.reason is not Reason.NO_SUCH_OBJECT:

@@ -3,13 +3,18 @@
 Owns: the state of one (topic id, partition, leader epoch) in one session. Does not own: opening, handing
 over.
 Rules: 1 a partition object serves one epoch of one session and never comes back once it is closed (design
-section 3, rules 5 and 11); 2 only an open one takes appends; one that is being released is still read.
+section 3, rules 5 and 11); 2 only an open one takes appends; one that is being released is still read; 3 a new
+manifest and a new log start are served once they are in the metadata store, not before (rule 14).
 """
 
 from enum import Enum
 
+import trio
+
+from libs.clients.metadata import PartitionRecord
 from libs.model.cluster import Topic
 from libs.model.ids import ChainSeq, LeaderEpoch, SessionId, TopicPartition
+from libs.segments.manifest import Manifest
 from services.partition_owner.log import PartitionLog
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.wake import Wake
@@ -26,7 +31,7 @@ class PartitionPhase(Enum):
 
 
 class Partition:
-    """One epoch of a partition. `readers` are woken when `durable` moves and when it closes."""
+    """One epoch of a partition. `readers` are woken when a frontier moves and when it closes."""
 
     __slots__ = (
         "first_seq",
@@ -34,12 +39,15 @@ class Partition:
         "leader_epoch",
         "log",
         "log_append_time",
+        "manifest",
         "phase",
         "producers",
         "readers",
+        "record",
         "session",
         "topic",
         "tp",
+        "uncompacted_since",
     )
 
     def __init__(
@@ -52,6 +60,7 @@ class Partition:
         log: PartitionLog,
         producers: ProducerStates,
         first_seq: ChainSeq = _FIRST_SEQ,
+        manifest: Manifest | None = None,
     ) -> None:
         self.tp = tp
         self.session = session
@@ -64,6 +73,12 @@ class Partition:
         self.last_seq = NO_SEQ
         """Last object of the session's chain that has records of this partition."""
         self.readers: set[Wake] = set()
+        self.manifest = manifest
+        """What the log's segments come from; None while nothing was compacted."""
+        self.record: PartitionRecord | None = None
+        """As this owner last read or wrote it: the state, and the revisions that the next change compares."""
+        self.uncompacted_since: float | None = None
+        """Trio's clock when the first range that is not compacted became known here; None without any."""
         self.take_topic(topic)
 
     def take_topic(self, topic: Topic) -> None:
@@ -79,9 +94,36 @@ class Partition:
     def readable(self) -> bool:
         return self.phase is PartitionPhase.OPEN or self.phase is PartitionPhase.RELEASING
 
+    @property
+    def manifest_key(self) -> str:
+        """Of the manifest that the metadata store names; empty for none."""
+        return "" if self.record is None or self.record.state is None else self.record.state.manifest_key
+
     def became_durable(self, end_offset: int) -> None:
         """Everything below `end_offset` is durable: readers see it from now on."""
         self.log.advance_durable(end_offset)
+        if self.uncompacted_since is None:
+            self.uncompacted_since = trio.current_time()
+        self._wake_readers()
+
+    def opened(self, record: PartitionRecord) -> None:
+        """The partition is as its owner opened it; `record` is what the metadata store has of it now."""
+        self.record = record
+        if self.log.durable_ranges and self.uncompacted_since is None:
+            self.uncompacted_since = trio.current_time()
+
+    def committed(self, record: PartitionRecord, manifest: Manifest | None) -> None:
+        """`record` is in the metadata store, and names `manifest`: readers see its segments and the log start
+        from now on. Raises ValueError where the log can't be so.
+        """
+        if manifest is not None and manifest is not self.manifest:
+            self.log.compacted(manifest)
+            self.manifest = manifest
+            # Ranges that are left became durable while it was written; their age counts from now.
+            self.uncompacted_since = trio.current_time() if self.log.durable_ranges else None
+        if record.state is not None:
+            self.log.advance_log_start(record.state.log_start_offset)
+        self.record = record
         self._wake_readers()
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ def test_look_ups_agree_with_a_list(
         assert log.index_at_time(time) == expected
     greatest = max(times[:durable], default=-1)
     assert log.max_time_ms() == greatest
-    assert log.index_of_max_time() == (times.index(greatest) if durable else None)
+    assert log.index_at_time(greatest) == (times.index(greatest) if durable else None)
 
 
 def test_frontiers_only_move_forward() -> None:
