@@ -14,9 +14,10 @@ from libs.model.ids import SessionId, TopicPartition
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectWritten:
-    """The store has the object (a late PUT: when it landed). `History.bodies` keeps its bytes."""
+    """The store has the object (a late PUT: when it landed)."""
 
     key: str
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

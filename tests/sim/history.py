@@ -1,12 +1,12 @@
 """A run as the judges see it: every event in the order in which it happened, and how it ended.
 
-Owns: order, time, and the bytes of everything that was ever stored. Does not own: what an event means
-(checkers/), who makes them.
+Owns: order and time. Does not own: what an event means (checkers/), who makes them.
 Rules: 1 one history for a run, one list: the order of entries is the order of the world; 2 a question and
 its answer are two entries, and only what an answer was to (`call`) links them: so "after" always means
 "asked after it was answered".
 
-Memory: an entry costs some 200 bytes, a run of 5,000 operations a few MB; bodies are kept once.
+Memory: an entry costs some 200 bytes, a run of 5,000 operations a few MB, and
+everything that was ever stored once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,13 +66,15 @@ class EndState:
 
 
 class History:
-    """Append-only. `now` gives the virtual time in seconds."""
+    """Append-only. `now` gives the virtual time in seconds; `epoch_ms` is the wall clock's time when that was
+    0, and `skew_ms_max` by how much any process' wall clock may be ahead or behind.
+    """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], *, epoch_ms: int = 0, skew_ms_max: int = 0) -> None:
         self._now = now
+        self.epoch_ms = epoch_ms
+        self.skew_ms_max = skew_ms_max
         self.entries: list[Entry] = []
-        self.bodies: dict[str, bytes] = {}
-        """Everything that was ever stored, also what was deleted since."""
         self.end: EndState | None = None
         """Set once, when the run is over."""
 
@@ -83,9 +85,8 @@ class History:
         return number
 
     def stored(self, actor: str, key: str, body: bytes) -> None:
-        """The store has this object now: adds the fact and keeps the bytes."""
-        self.bodies[key] = bytes(body)
-        self.add(actor, ObjectWritten(key=key))
+        """The store has this object now. `key` without the cluster's prefix."""
+        self.add(actor, ObjectWritten(key=key, body=bytes(body)))
 
     def each(self, *kinds: type[T]) -> Iterator[tuple[Entry, T]]:
         """The entries of these kinds, in order, each with its event."""
