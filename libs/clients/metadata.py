@@ -116,6 +116,26 @@ class MetadataClient:
         reply = await self._call(lambda stub: stub.OpenPartition(request, timeout=CALL_SECONDS_MAX))
         return _partition_record(at, reply)
 
+    async def commit_partition(
+        self, at: TopicPartition, read: PartitionRecord, state: PartitionState
+    ) -> PartitionRecord:
+        """Rules 14 and 15: a new manifest, positions, log start; `read` was the caller's own to change.
+
+        Raises Moved where the partition is not that session's any more or is being released,
+        Fenced(GUARD_FAILED) where the record changed since it was read, Invalid where something goes back.
+        """
+        request = api.CommitPartitionRequest(
+            topic_id=at.topic_id.bytes,
+            partition=at.partition,
+            assignment_revision=read.assignment_revision,
+            state_revision=read.state_revision,
+            session=read.assignment.session.bytes,
+            leader_epoch=read.assignment.leader_epoch,
+            state=convert.partition_state_message(state),
+        )
+        reply = await self._call(lambda stub: stub.CommitPartition(request, timeout=CALL_SECONDS_MAX))
+        return _partition_record(at, reply)
+
     async def release_partition(
         self,
         at: TopicPartition,

@@ -5,7 +5,8 @@ prefix (the store adds it), what the objects hold.
 Rules: 1 a key is keyed by topic id, the name is there for people (promise 8); 2 a parser gives None for a key
 of another kind or in another spelling, because a bucket may hold foreign objects; 3 numbers are zero-padded,
 so that a LIST comes in order; digits sort before letters, so that a chain's objects come before its index
-objects and markers.
+objects and markers; 4 a topic's name is cut to TOPIC_IN_KEY_LENGTH_MAX characters: stores refuse path components of more
+than 255 bytes, and the id beside it tells topics apart.
 """
 
 import re
@@ -20,8 +21,11 @@ from libs.segments.layout import NONCE_BYTES
 WAL_PREFIX = "wal/"
 """Where every chain is."""
 
+TOPIC_IN_KEY_LENGTH_MAX = 200
+"""Of a topic's name in a key; with "-" and its id 237 bytes."""
+
 _UUID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
-_TOPIC = rf"([a-zA-Z0-9._-]{{1,{TOPIC_NAME_LENGTH_MAX}}})-{_UUID}"
+_TOPIC = rf"([a-zA-Z0-9._-]{{1,{TOPIC_IN_KEY_LENGTH_MAX}}})-{_UUID}"
 _CHAIN_OBJECT = re.compile(rf"wal/{_UUID}/([0-9]{{20}})\.wal", re.ASCII)
 _CHAIN_INDEX = re.compile(rf"wal/{_UUID}/index-([0-9]{{20}})\.idx", re.ASCII)
 _START_MARKER = re.compile(rf"wal/{_UUID}/start-([0-9]{{20}})", re.ASCII)
@@ -40,7 +44,7 @@ class ChainPosition(NamedTuple):
 
 
 class PartitionFolder(NamedTuple):
-    """Where a partition's compacted objects are."""
+    """Where a partition's compacted objects are. From a key, `topic` is as the key has it: maybe cut."""
 
     topic: TopicName
     topic_id: TopicId
@@ -120,7 +124,7 @@ def parse_start_marker_key(key: str) -> ChainPosition | None:
 
 def topic_prefix(topic: str, topic_id: TopicId) -> str:
     """Lists all compacted objects of a topic."""
-    return f"{check_topic_name(topic)}-{topic_id}/"
+    return f"{check_topic_name(topic)[:TOPIC_IN_KEY_LENGTH_MAX]}-{topic_id}/"
 
 
 def partition_prefix(folder: PartitionFolder) -> str:

@@ -1,4 +1,4 @@
-"""What owners do with their partitions: read, open, release (design rules 10, 11 and 14).
+"""What owners do with their partitions: read, open, commit, release (design rules 10, 11, 14 and 15).
 
 Owns: the key PARTITIONS, and the owner's part in ASSIGNMENTS (clearing predecessors, handing over).
 Does not own: who gets what (planning.py), except a hand-over's next owner where the meant one is gone.
@@ -17,6 +17,7 @@ from libs.model.ids import ChainSeq, LeaderEpoch, Offset, OwnerId, Revision, Ses
 from services.metadata import keys, stored
 from services.metadata.assignment import Candidate, place
 from services.metadata.cache import Cache
+from services.metadata.commits import check_commit, check_holder
 from services.metadata.kv.port import ABSENT, KV, ModRevisionIs, Put
 from services.metadata.stored import Stored
 from services.metadata.writes import ATTEMPTS_MAX, contended, write
@@ -91,6 +92,35 @@ class Partitions:
                 value=assignment, revision=revision if len(ops) > 1 else record.assignment.revision
             ),
             state=Stored(value=new, revision=revision),
+        )
+
+    async def commit(
+        self,
+        at: TopicPartition,
+        new: PartitionState,
+        *,
+        session: SessionId,
+        leader_epoch: LeaderEpoch,
+        assignment_revision: Revision,
+        state_revision: Revision,
+    ) -> PartitionRecord:
+        """Rules 14 and 15: what the owner compacted, and where its log starts.
+
+        Raises Moved where the partition is not that session's under that epoch, or is being released;
+        Fenced(GUARD_FAILED) where the record is not of these revisions; NotFound; Invalid for a state that
+        can't follow the one before.
+        """
+        record = await self.get(at)
+        check_holder(at, record.assignment.value, session, leader_epoch)
+        if (record.assignment.revision, record.state_revision) != (assignment_revision, state_revision):
+            raise _changed(at)
+        check_commit(at, record.assignment.value, None if record.state is None else record.state.value, new)
+        op = Put(key=keys.partition(at), value=stored.partition_state_bytes(new))
+        revision = await write(self._kv, record.guards(), [op])
+        if revision is None:
+            raise _changed(at)
+        return PartitionRecord(
+            at=at, assignment=record.assignment, state=Stored(value=new, revision=revision)
         )
 
     async def release(
@@ -198,9 +228,9 @@ def _closed(
             positions.append(position)
             continue
         found = True
-        if to_seq < position.from_seq:
-            raise Invalid(f"partition {at} was opened at seq {position.from_seq}, it can't end at {to_seq}")
-        if to_seq > position.from_seq:  # else nothing was written under this epoch: nothing to refer to
+        # Else there is nothing to refer to: nothing was written under this epoch, or all of it was compacted.
+        # to_seq may even be below from_seq: the owner was told to release before it heard of its own commit.
+        if to_seq > position.from_seq:
             positions.append(replace(position, to_seq=to_seq))
     if state is None or not found:
         raise Invalid(f"partition {at} was never opened under epoch {assignment.leader_epoch}")

@@ -133,6 +133,20 @@ class MetadataHandlers(MetadataBase):
         )
         await stream.send_message(_partition_reply(record))
 
+    async def CommitPartition(  # noqa: N802
+        self, stream: "Stream[api.CommitPartitionRequest, api.PartitionReply]"
+    ) -> None:
+        request = await _request(stream)
+        record = await self._partitions.commit(
+            _at(request.topic_id, request.partition),
+            _state(request.state),
+            session=_session(request.session),
+            leader_epoch=LeaderEpoch(request.leader_epoch),
+            assignment_revision=Revision(request.assignment_revision),
+            state_revision=Revision(request.state_revision),
+        )
+        await stream.send_message(_partition_reply(record))
+
     async def ReleasePartition(  # noqa: N802
         self, stream: "Stream[api.ReleasePartitionRequest, api.PartitionReply]"
     ) -> None:

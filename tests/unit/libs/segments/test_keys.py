@@ -69,7 +69,8 @@ def test_chain_keys_round_trip(session: UUID, seq: int) -> None:
 def test_partition_keys_round_trip(
     topic: str, topic_id: UUID, partition: int, offset: int, epoch: int, nonce: bytes
 ) -> None:
-    folder = PartitionFolder(TopicName(topic), TopicId(topic_id), Partition(partition))
+    whole = PartitionFolder(TopicName(topic), TopicId(topic_id), Partition(partition))
+    folder = whole._replace(topic=TopicName(topic[:200]))
     segment = SegmentName(Offset(offset), LeaderEpoch(epoch), nonce)
     manifest = ManifestName(LeaderEpoch(epoch), epoch)
     assert keys.parse_segment_key(keys.segment_key(folder, segment)) == (folder, segment)
@@ -78,6 +79,16 @@ def test_partition_keys_round_trip(
     assert keys.segment_key(folder, segment).startswith(keys.segments_prefix(folder))
     assert keys.manifest_key(folder, manifest).startswith(keys.manifests_prefix(folder))
     assert keys.partition_prefix(folder).startswith(keys.topic_prefix(topic, TopicId(topic_id)))
+    assert keys.segment_key(whole, segment) == keys.segment_key(folder, segment)
+    assert max(map(len, keys.segment_key(whole, segment).split("/"))) <= 255
+
+
+def test_a_long_name_is_cut_and_another_spelling_is_none() -> None:
+    """MinIO refuses path components of more than 255 bytes; a topic's name may have 249 characters."""
+    key = keys.manifest_key(FOLDER._replace(topic=TopicName("x" * 249)), ManifestName(LeaderEpoch(3), 4))
+    assert key.startswith(f"{'x' * 200}-{TOPIC_ID}/")
+    assert keys.parse_manifest_key(key) is not None
+    assert keys.parse_manifest_key("x" + key) is None
 
 
 def test_a_list_comes_in_order() -> None:

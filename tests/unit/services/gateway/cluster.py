@@ -256,7 +256,7 @@ class FakeMetadata(MetadataBase):
     async def _unused(self, stream: Any) -> None:
         raise AssertionError("gateways never call this")
 
-    RegisterOwner = GetPartition = OpenPartition = ReleasePartition = _unused
+    RegisterOwner = GetPartition = OpenPartition = CommitPartition = ReleasePartition = _unused
     MarkSessionSealed = DrainOwner = _unused
 
 

@@ -36,6 +36,7 @@ WRONG = [
             state=messages.PartitionState(positions=[messages.ChainPosition(session=b"short")]),
         ),
     ),
+    ("CommitPartition", api.CommitPartitionRequest(topic_id=ID, session=b"short")),
     ("ReleasePartition", api.ReleasePartitionRequest(topic_id=ID, session=b"short")),
     ("MarkSessionSealed", api.MarkSessionSealedRequest(session=b"")),
     ("DrainOwner", api.DrainOwnerRequest(owner="o", session=b"short")),
