@@ -5,8 +5,8 @@ prefix (the store adds it), what the objects hold.
 Rules: 1 a key is keyed by topic id, the name is there for people (promise 8); 2 a parser gives None for a key
 of another kind or in another spelling, because a bucket may hold foreign objects; 3 numbers are zero-padded,
 so that a LIST comes in order; digits sort before letters, so that a chain's objects come before its index
-objects and markers; 4 a topic's name is cut to TOPIC_IN_KEY_LENGTH_MAX characters: stores refuse path components of more
-than 255 bytes, and the id beside it tells topics apart.
+objects and markers; 4 a topic's name is cut to TOPIC_IN_KEY_LENGTH_MAX characters: stores refuse path
+components of more than 255 bytes, and the id beside it tells topics apart.
 """
 
 import re
@@ -14,12 +14,28 @@ from typing import NamedTuple
 from uuid import UUID
 
 from libs.model.errors import Invalid, Reason
-from libs.model.ids import ChainSeq, LeaderEpoch, Offset, Partition, SessionId, TopicId, TopicName
+from libs.model.ids import (
+    ChainSeq,
+    LeaderEpoch,
+    Offset,
+    Partition,
+    Revision,
+    SessionId,
+    TopicId,
+    TopicName,
+)
 from libs.model.limits import TOPIC_NAME_LENGTH_MAX
 from libs.segments.layout import NONCE_BYTES
 
 WAL_PREFIX = "wal/"
 """Where every chain is."""
+
+META_PREFIX = "meta/"
+"""Where the bucket says what it is: topics, tombstones, snapshots of the metadata store."""
+
+TOPIC_OBJECTS_PREFIX = "meta/topics/"
+TOMBSTONES_PREFIX = "meta/deleted/"
+SNAPSHOTS_PREFIX = "meta/snapshots/"
 
 TOPIC_IN_KEY_LENGTH_MAX = 200
 """Of a topic's name in a key; with "-" and its id 237 bytes."""
@@ -33,6 +49,9 @@ _SEGMENT = re.compile(
     rf"{_TOPIC}/([0-9]{{5}})/segment-([0-9]{{20}})-([0-9]{{10}})-([0-9a-f]{{32}})\.(kfs|index)", re.ASCII
 )
 _MANIFEST = re.compile(rf"{_TOPIC}/([0-9]{{5}})/manifest-([0-9]{{10}})-([0-9]{{10}})\.kfm", re.ASCII)
+_TOPIC_OBJECT = re.compile(rf"meta/topics/{_UUID}/([0-9]{{10}})\.topic", re.ASCII)
+_TOMBSTONE = re.compile(rf"meta/deleted/{_UUID}", re.ASCII)
+_SNAPSHOT = re.compile(r"meta/snapshots/([0-9]{20})-([0-9]{20})(?:\.([0-9]{5}))?", re.ASCII)
 _TOPIC_NAME = re.compile(rf"[a-zA-Z0-9._-]{{1,{TOPIC_NAME_LENGTH_MAX}}}", re.ASCII)
 
 
@@ -64,6 +83,20 @@ class ManifestName(NamedTuple):
 
     leader_epoch: LeaderEpoch
     n: int
+
+
+class TopicObjectName(NamedTuple):
+    """The n-th object about a topic; the greatest n counts."""
+
+    topic_id: TopicId
+    n: int
+
+
+class SnapshotName(NamedTuple):
+    """A snapshot of the metadata store: when it was taken, and of which revision."""
+
+    created_ms: int
+    revision: Revision
 
 
 def check_topic_name(name: str) -> TopicName:
@@ -174,6 +207,52 @@ def parse_manifest_key(key: str) -> tuple[PartitionFolder, ManifestName] | None:
     if match is None:
         return None
     return _folder(match), ManifestName(LeaderEpoch(int(match[4])), int(match[5]))
+
+
+def topic_object_key(name: TopicObjectName) -> str:
+    """Key of what the bucket says about a topic."""
+    return f"{topic_objects_prefix(name.topic_id)}{_number(name.n, 10)}.topic"
+
+
+def topic_objects_prefix(topic_id: TopicId) -> str:
+    """Lists a topic's objects, the newest last."""
+    return f"{TOPIC_OBJECTS_PREFIX}{topic_id}/"
+
+
+def parse_topic_object_key(key: str) -> TopicObjectName | None:
+    """The inverse of `topic_object_key`."""
+    match = _TOPIC_OBJECT.fullmatch(key)
+    return None if match is None else TopicObjectName(TopicId(UUID(match[1])), int(match[2]))
+
+
+def tombstone_key(topic_id: TopicId) -> str:
+    """Key of the object that says: this topic was deleted."""
+    return f"{TOMBSTONES_PREFIX}{topic_id}"
+
+
+def parse_tombstone_key(key: str) -> TopicId | None:
+    """The inverse of `tombstone_key`."""
+    match = _TOMBSTONE.fullmatch(key)
+    return None if match is None else TopicId(UUID(match[1]))
+
+
+def snapshot_key(name: SnapshotName) -> str:
+    """Key of a snapshot's last part, written when the others are there: then the snapshot is whole."""
+    return f"{SNAPSHOTS_PREFIX}{_number(name.created_ms, 20)}-{_number(name.revision, 20)}"
+
+
+def snapshot_part_key(name: SnapshotName, part: int) -> str:
+    """Key of an earlier part of a snapshot, from 0."""
+    return f"{snapshot_key(name)}.{_number(part, 5)}"
+
+
+def parse_snapshot_key(key: str) -> tuple[SnapshotName, int | None] | None:
+    """The inverse of `snapshot_key` (None for the part) and of `snapshot_part_key`."""
+    match = _SNAPSHOT.fullmatch(key)
+    if match is None:
+        return None
+    name = SnapshotName(int(match[1]), Revision(int(match[2])))
+    return name, None if match[3] is None else int(match[3])
 
 
 def _number(value: int, digits: int) -> str:

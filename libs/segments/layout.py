@@ -1,7 +1,7 @@
 """Every size and magic of our object formats, in one place with its arithmetic asserted.
 
-Owns: field positions and bounds of chain objects, chain indexes, start markers, segments, segment indexes and
-manifests. Does not own: what the fields mean (each format's module).
+Owns: field positions and bounds of chain objects, chain indexes, start markers, segments, segment indexes,
+manifests, topic objects and snapshots. Does not own: what the fields mean (each format's module).
 Rules: 1 all numbers are big-endian, as in Kafka's formats; 2 every format has a version byte, and a reader
 refuses a version, a kind or a flag that it doesn't know; 3 a change of layout is a new version, never an
 edit.
@@ -10,7 +10,7 @@ edit.
 from struct import Struct
 from typing import Final
 
-from libs.model.limits import CHAIN_INDEX_EVERY, CHAIN_OBJECT_BYTES_MAX, MIB
+from libs.model.limits import CHAIN_INDEX_EVERY, CHAIN_OBJECT_BYTES_MAX, MIB, VALUE_BYTES_MAX
 
 NONCE_BYTES: Final = 16
 UUID_BYTES: Final = 16
@@ -118,6 +118,34 @@ MANIFEST_PRODUCER: Final = Struct(">qhqB")  # producer id, epoch, last_timestamp
 MANIFEST_RUN: Final = Struct(">hiiqq")  # epoch, base sequence, last sequence, base offset, max_timestamp_ms
 MANIFEST_BYTES_MAX: Final = 64 * MIB
 
+# Topic objects and tombstones: head | name | configs (name, value) | CRC32C.
+TOPIC_VERSION: Final = 1
+TOPIC_HEAD: Final = Struct(">4sB3s16sIIqqHI")
+"""magic, version, zeros, topic id, n, partitions, the topic's created_ms, written_ms, name bytes, configs."""
+TOPIC_HEAD_BYTES: Final = 54
+TOPIC_MAGIC: Final = b"KTOP"
+TOPIC_CONFIG: Final = Struct(">HI")  # bytes of the name, bytes of the value
+TOPIC_BYTES_MAX: Final = 2 * MIB
+
+TOMBSTONE_VERSION: Final = 1
+TOMBSTONE_HEAD: Final = Struct(
+    ">4sB3s16sqH"
+)  # magic, version, zeros, topic id, deleted_ms, bytes of the name
+TOMBSTONE_HEAD_BYTES: Final = 34
+TOMBSTONE_MAGIC: Final = b"KDEL"
+
+# Snapshots of the metadata store: head | entries (key, value) | CRC32C.
+SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_HEAD: Final = Struct(">4sB3sqqIII32s")
+"""magic, version, zeros, created_ms, revision, part, parts (0 but in the last), entries, digest of all."""
+SNAPSHOT_HEAD_BYTES: Final = 68
+SNAPSHOT_MAGIC: Final = b"KSNP"
+SNAPSHOT_ENTRY: Final = Struct(">HIq")  # bytes of the key, bytes of the value, mod revision
+SNAPSHOT_DIGEST_BYTES: Final = 32
+SNAPSHOT_PARTS_MAX: Final = 99_999
+SNAPSHOT_PART_BYTES: Final = 8 * MIB  # at which the next part is begun
+SNAPSHOT_BYTES_MAX: Final = 16 * MIB
+
 assert CHAIN_HEAD.size == CHAIN_HEAD_BYTES
 assert CHAIN_TRAILER.size + CHAIN_TRAILER_END.size == CHAIN_TRAILER_BYTES
 assert RANGE.size == RANGE_BYTES
@@ -140,3 +168,7 @@ assert OFFSET_ENTRY.size == OFFSET_ENTRY_BYTES
 assert TIME_ENTRY.size == TIME_ENTRY_BYTES
 assert MANIFEST_HEAD.size == MANIFEST_HEAD_BYTES
 assert MANIFEST_SEGMENT.size == MANIFEST_SEGMENT_BYTES
+assert TOPIC_HEAD.size == TOPIC_HEAD_BYTES
+assert TOMBSTONE_HEAD.size == TOMBSTONE_HEAD_BYTES
+assert SNAPSHOT_HEAD.size == SNAPSHOT_HEAD_BYTES
+assert SNAPSHOT_PART_BYTES + 2 * VALUE_BYTES_MAX < SNAPSHOT_BYTES_MAX

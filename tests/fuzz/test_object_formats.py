@@ -67,6 +67,9 @@ REPAIRS: dict[str, Callable[[bytearray], None]] = {
     "segment.kfs": repair_segment,
     "segment.index": repair_crc32_at_end,
     "manifest.kfm": repair_crc32c_at_end,
+    "orders.topic": repair_crc32c_at_end,
+    "tombstone": repair_crc32c_at_end,
+    "snapshot": repair_crc32c_at_end,
 }
 
 CHANGES = st.lists(

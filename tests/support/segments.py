@@ -13,13 +13,15 @@ from libs.model.ids import (
     Offset,
     OwnerId,
     Partition,
+    Revision,
     SessionId,
     TopicId,
+    TopicName,
     TopicPartition,
 )
 from libs.records import patched_bytes, split_batches
 from libs.segments.index import encode_index, parse_index
-from libs.segments.keys import SegmentName
+from libs.segments.keys import SegmentName, SnapshotName
 from libs.segments.manifest import (
     EpochStart,
     Manifest,
@@ -32,6 +34,21 @@ from libs.segments.marker import StartMarker, encode_start_marker, parse_start_m
 from libs.segments.seal import Seal, encode_seal, parse_chain_object
 from libs.segments.segment import EncodedSegment, SegmentBatch, encode_segment, parse_segment
 from libs.segments.segment_index import parse_segment_index
+from libs.segments.snapshot import (
+    Digest,
+    SnapshotEntry,
+    SnapshotPart,
+    encode_snapshot_part,
+    parse_snapshot_part,
+)
+from libs.segments.topic_object import (
+    Tombstone,
+    TopicObject,
+    encode_tombstone,
+    encode_topic_object,
+    parse_tombstone,
+    parse_topic_object,
+)
 from libs.segments.wal import EncodedWal, PendingRange, ProducerRun, encode_wal
 from tests.support.records import EPOCH_MS, Record, encode_batch
 
@@ -179,6 +196,36 @@ def sample_manifest() -> Manifest:
     )
 
 
+def sample_topic_object() -> TopicObject:
+    return TopicObject(
+        topic_id=TOPIC_ID,
+        n=3,
+        name=TopicName("orders"),
+        partitions=12,
+        created_ms=EPOCH_MS,
+        written_ms=EPOCH_MS + 5,
+        configs={"retention.ms": "-1", "cleanup.policy": "delete"},
+    )
+
+
+def sample_tombstone() -> Tombstone:
+    return Tombstone(topic_id=TOPIC_ID, name=TopicName("orders"), deleted_ms=EPOCH_MS)
+
+
+def sample_snapshot() -> SnapshotPart:
+    """The second and last part of a snapshot."""
+    entries = (
+        SnapshotEntry("groups/g%2F1", b"\0\1\2", Revision(7)),
+        SnapshotEntry("topics/orders", b"value", Revision(9)),
+        SnapshotEntry("topics/\u00fc", b"", Revision(1)),
+    )
+    digest = Digest()
+    digest.add(entries)
+    return SnapshotPart(
+        name=SnapshotName(EPOCH_MS, Revision(11)), part=1, parts=2, digest=digest.value(), entries=entries
+    )
+
+
 class Format(NamedTuple):
     """An object format: its sample's bytes and its parser of whole objects."""
 
@@ -198,4 +245,7 @@ def formats() -> dict[str, Format]:
         "segment.kfs": Format(b"".join(segment.buffers), parse_segment),
         "segment.index": Format(segment.index, parse_segment_index),
         "manifest.kfm": Format(encode_manifest(sample_manifest()), parse_manifest),
+        "orders.topic": Format(encode_topic_object(sample_topic_object()), parse_topic_object),
+        "tombstone": Format(encode_tombstone(sample_tombstone()), parse_tombstone),
+        "snapshot": Format(encode_snapshot_part(sample_snapshot()), parse_snapshot_part),
     }
