@@ -1,7 +1,8 @@
 """Opens a partition: seals who had it before, reads what they wrote, records the own position (rule 10).
 
 Owns: the steps and their repetition. Does not own: sealing, reading, the rebuilt state, which partition when.
-Rules (design section 3): 1 every predecessor is sealed or released before anything is read; 2 (session, from,
+Rules (design section 3): 1 every predecessor is sealed or released before a chain is read; the manifest needs
+no waiting: it is the one that the guarded state names; 2 (session, from,
 open) is in the metadata store before the first append; 3 a write whose outcome is unknown is read back before
 anything else (rule 14): every round begins with a read; 4 a partition that moved on is given up at once.
 """
@@ -20,9 +21,12 @@ from libs.concurrency.retry import Backoff
 from libs.model.cluster import Assignment, ChainPosition, PartitionState
 from libs.model.errors import Corrupt, Fenced, KafscaleError, Moved, NotFound, Reason
 from libs.model.ids import LeaderEpoch, TopicPartition
+from libs.objectstore.port import ObjectStore
+from libs.segments.manifest import Manifest
 from libs.telemetry.spans import span
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.footers import FooterReader
+from services.partition_owner.manifests import read_manifest
 from services.partition_owner.parallel import for_each
 from services.partition_owner.partition import Partition
 from services.partition_owner.producers import ProducerStates
@@ -39,10 +43,11 @@ log = structlog.get_logger(__name__)
 class Opener:
     """Opens partitions for one session."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that an opening needs, by name
         self,
         *,
         flusher: Flusher,
+        store: ObjectStore,
         metadata: MetadataClient,
         view: ClusterView,
         sealer: Sealer,
@@ -52,6 +57,7 @@ class Opener:
         rand: Rand,
     ) -> None:
         self._flusher = flusher
+        self._store = store
         self._metadata = metadata
         self._view = view
         self._sealer = sealer
@@ -122,13 +128,12 @@ class Opener:
         if (assigned.session, assigned.leader_epoch) != (self._flusher.session, epoch) or topic is None:
             return None
         state = record.state or PartitionState()
-        if state.manifest_key:
-            raise Corrupt(f"{tp} has the manifest {state.manifest_key}, which this version can't read")
-        closed = await self._close(assigned, state)
+        manifest, closed = await self._read_manifest_and_close(tp, assigned, state)
         read = await self._read(tp, closed)
         rebuilt = rebuild(
             tp,
             read,
+            manifest=manifest,
             log_start=state.log_start_offset,
             released_offset=state.released_offset,
             producers=self._new_producers(),
@@ -143,6 +148,7 @@ class Opener:
             log=rebuilt.log,
             producers=rebuilt.producers,
             first_seq=self._flusher.next_seq if again is None else again,
+            manifest=manifest,
         )
         if again is not None:
             return partition, record, None
@@ -150,6 +156,23 @@ class Opener:
 
     def _is_own(self, position: ChainPosition, epoch: LeaderEpoch) -> bool:
         return (position.session, position.leader_epoch) == (self._flusher.session, epoch)
+
+    async def _read_manifest_and_close(
+        self, tp: TopicPartition, assigned: Assignment, state: PartitionState
+    ) -> tuple[Manifest | None, list[ChainPosition]]:
+        """At the same time: neither needs the other."""
+        manifests: list[Manifest] = []
+        closed: list[ChainPosition] = []
+
+        async def read() -> None:
+            if state.manifest_key:
+                manifests.append(await read_manifest(self._store, state.manifest_key, tp))
+
+        async def close() -> None:
+            closed.extend(await self._close(assigned, state))
+
+        await for_each((read, close), lambda call: call(), at_once_max=2)
+        return next(iter(manifests), None), closed
 
     async def _close(self, assigned: Assignment, state: PartitionState) -> list[ChainPosition]:
         """Every position, closed: whoever wrote there is sealed, released it, or is ourselves."""
@@ -196,7 +219,8 @@ class Opener:
         self, state: PartitionState, closed: list[ChainPosition], rebuilt: Rebuilt, partition: Partition
     ) -> PartitionState:
         # Positions without records are forgotten, unless they are all that tells where the log ends.
-        kept = rebuilt.needed if rebuilt.needed or rebuilt.log.assigned == 0 else tuple(closed)
+        end_known = bool(rebuilt.needed) or partition.manifest is not None or rebuilt.log.assigned == 0
+        kept = rebuilt.needed if end_known else tuple(closed)
         own = ChainPosition(
             session=self._flusher.session,
             leader_epoch=partition.leader_epoch,

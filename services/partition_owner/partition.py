@@ -3,8 +3,8 @@
 Owns: the state of one (topic id, partition, leader epoch) in one session. Does not own: opening, handing
 over.
 Rules: 1 a partition object serves one epoch of one session and never comes back once it is closed (design
-section 3, rules 5 and 11); 2 only an open one takes appends; one that is being released is still read; 3 a new
-manifest and a new log start are served once they are in the metadata store, not before (rule 14).
+section 3, rules 5 and 11); 2 only an open one takes appends; one that is being released is still read; 3 a
+new manifest and a new log start are served once they are in the metadata store, not before (rule 14).
 """
 
 from enum import Enum
@@ -14,6 +14,7 @@ import trio
 from libs.clients.metadata import PartitionRecord
 from libs.model.cluster import Topic
 from libs.model.ids import ChainSeq, LeaderEpoch, SessionId, TopicPartition
+from libs.segments.keys import PartitionFolder
 from libs.segments.manifest import Manifest
 from services.partition_owner.log import PartitionLog
 from services.partition_owner.producers import ProducerStates
@@ -80,6 +81,11 @@ class Partition:
         self.uncompacted_since: float | None = None
         """Trio's clock when the first range that is not compacted became known here; None without any."""
         self.take_topic(topic)
+
+    @property
+    def folder(self) -> PartitionFolder:
+        """Where its compacted objects are."""
+        return PartitionFolder(self.topic.name, self.tp.topic_id, self.tp.partition)
 
     def take_topic(self, topic: Topic) -> None:
         """Applies the topic's settings, which may change at any time."""

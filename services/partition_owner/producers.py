@@ -15,6 +15,7 @@ from typing import NamedTuple
 from libs.model.errors import Fenced, Invalid, Reason
 from libs.model.limits import PRODUCER_BATCHES_KEPT
 from libs.records import BatchView
+from libs.segments.manifest import ProducerSnapshot
 from libs.segments.wal import SEQUENCE_MODULUS, ProducerRun
 
 
@@ -55,7 +56,7 @@ class ProducerStates:
             for run in entry.runs:
                 if run.base_sequence == base_sequence and run.last_sequence == last_sequence:
                     return run
-            expected = (entry.runs[-1].last_sequence + 1) % SEQUENCE_MODULUS
+            expected = (entry.runs[-1].last_sequence + 1) % SEQUENCE_MODULUS if entry.runs else 0
             if base_sequence != expected:
                 raise _out_of_order(batch, expected)
             return None
@@ -86,6 +87,14 @@ class ProducerStates:
         """Remembers runs read from the chain, in the order of their offsets."""
         for run in runs:
             self._remember(run, now_ms)
+
+    def restore_snapshot(self, snapshots: Iterable[ProducerSnapshot], *, now_ms: int) -> None:
+        """Remembers what a manifest knows, before any run that was read from a chain.
+
+        All count as seen now: their timestamps are the clients', and may be of any time.
+        """
+        for each in sorted(snapshots, key=_last_timestamp):
+            self._entries[each.producer_id] = ProducerEntry(each.producer_epoch, each.runs, now_ms)
 
     def put_back(self, producer_id: int, entry: ProducerEntry | None) -> None:
         """Undoes what was added since `get` gave `entry`."""
@@ -129,6 +138,10 @@ def trimmed(runs: list[ProducerRun]) -> tuple[ProducerRun, ...]:
             kept.append(run)
     kept.reverse()
     return tuple(kept)
+
+
+def _last_timestamp(snapshot: ProducerSnapshot) -> int:
+    return snapshot.last_timestamp_ms
 
 
 def _out_of_order(batch: BatchView, expected: int) -> Invalid:

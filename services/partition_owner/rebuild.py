@@ -1,4 +1,4 @@
-"""Makes a partition's log and producers of what the chains say. Pure.
+"""Makes a partition's log and producers of its manifest and of what the chains say. Pure.
 
 Owns: order and completeness of what was read. Does not own: reading.
 Rules: 1 ranges follow each other without a gap or an overlap, else it is Corrupt: never guess (promise 2);
@@ -12,6 +12,7 @@ from libs.model.cluster import ChainPosition
 from libs.model.errors import Corrupt
 from libs.model.ids import TopicPartition
 from libs.segments.index import IndexedRange
+from libs.segments.manifest import Manifest
 from services.partition_owner.log import PartitionLog
 from services.partition_owner.producers import ProducerStates
 
@@ -33,28 +34,31 @@ class Rebuilt:
     log: PartitionLog
     producers: ProducerStates
     needed: tuple[ChainPosition, ...]
-    """The positions that hold records."""
+    """The positions that hold records above the manifest's end."""
 
 
 def rebuild(
     tp: TopicPartition,
     read: Sequence[ReadPosition],
     *,
+    manifest: Manifest | None,
     log_start: int,
     released_offset: int | None,
     producers: ProducerStates,
     now_ms: int,
 ) -> Rebuilt:
     """The partition as of the end of its last position. Raises Corrupt."""
-    first = next((entry for each in read for entry in each.own_ranges()), None)
-    begin = log_start if first is None else first.wal_range.base_offset
-    if begin > log_start:
-        raise Corrupt(f"the first record of {tp} is at offset {begin}, its log starts at {log_start}")
-    log = PartitionLog(log_start=log_start, next_offset=begin)
+    log = _empty_log(tp, read, manifest, log_start)
+    if manifest is not None:
+        producers.restore_snapshot(manifest.producers, now_ms=now_ms)
+        producers.expire(now_ms)
     needed: list[ChainPosition] = []
     for each in read:
         before = len(log)
         for entry in each.own_ranges():
+            found = entry.wal_range
+            if manifest is not None and found.base_offset + found.record_count <= manifest.end_offset:
+                continue
             _add(tp, log, each.position, entry)
             producers.restore(entry.wal_range.producer_runs, now_ms=now_ms)
         producers.expire(now_ms)
@@ -67,6 +71,21 @@ def rebuild(
     log.begin_flight(log.assigned)
     log.advance_durable(log.assigned)
     return Rebuilt(log=log, producers=producers, needed=tuple(needed))
+
+
+def _empty_log(
+    tp: TopicPartition, read: Sequence[ReadPosition], manifest: Manifest | None, log_start: int
+) -> PartitionLog:
+    """With the manifest's segments; ranges begin at its end, else with the first that there is."""
+    if manifest is not None:
+        log = PartitionLog(log_start=log_start, next_offset=manifest.end_offset)
+        log.compacted(manifest)
+        return log
+    first = next((entry for each in read for entry in each.own_ranges()), None)
+    begin = log_start if first is None else first.wal_range.base_offset
+    if begin > log_start:
+        raise Corrupt(f"the first record of {tp} is at offset {begin}, its log starts at {log_start}")
+    return PartitionLog(log_start=log_start, next_offset=begin)
 
 
 def _add(tp: TopicPartition, log: PartitionLog, position: ChainPosition, entry: IndexedRange) -> None:

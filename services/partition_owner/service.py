@@ -221,6 +221,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
         def new_assignments(flusher: Flusher) -> Assignments:
             opener = Opener(
                 flusher=flusher,
+                store=store,
                 metadata=metadata,
                 view=watcher.view,
                 sealer=sealer,

@@ -121,6 +121,7 @@ async def test_an_opening_whose_reply_is_lost_is_known_before_it_is_given_back(
     async with trio.open_nursery() as nursery:
         opener = Opener(
             flusher=writing.flusher,
+            store=writing.scripted,
             metadata=metadata,
             view=cast(ClusterView, OneTopic()),
             sealer=cast(Sealer, None),

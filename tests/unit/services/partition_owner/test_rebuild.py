@@ -8,6 +8,7 @@ from libs.model.cluster import ChainPosition
 from libs.model.errors import Corrupt
 from libs.model.ids import ChainSeq, LeaderEpoch, Partition, SessionId, TopicId, TopicPartition
 from libs.segments.index import IndexedRange
+from libs.segments.manifest import EpochStart, Manifest, ProducerSnapshot
 from libs.segments.wal import ProducerRun, WalRange
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.rebuild import ReadPosition, Rebuilt, rebuild
@@ -40,10 +41,13 @@ def stored(seq: int, base: int, count: int, epoch: int, *runs: ProducerRun) -> I
     )
 
 
-def rebuilt(*read: ReadPosition, log_start: int = 0, released: int | None = None) -> Rebuilt:
+def rebuilt(
+    *read: ReadPosition, manifest: Manifest | None = None, log_start: int = 0, released: int | None = None
+) -> Rebuilt:
     return rebuild(
         TP,
         read,
+        manifest=manifest,
         log_start=log_start,
         released_offset=released,
         producers=ProducerStates(expiration_ms=1000, count_max=10),
@@ -102,3 +106,54 @@ def test_nothing_at_all() -> None:
 def test_never_guessed(ranges: list[IndexedRange], log_start: int, released: int | None) -> None:
     with pytest.raises(Corrupt):
         rebuilt(ReadPosition(position=position(1, 0), ranges=ranges), log_start=log_start, released=released)
+
+
+def manifest(end: int, *producers: ProducerSnapshot, epoch: int = 0) -> Manifest:
+    """Of a partition whose segments retention took."""
+    return Manifest(
+        tp=TP,
+        leader_epoch=epoch,
+        n=0,
+        created_ms=0,
+        log_start=end,
+        end_offset=end,
+        epochs=(EpochStart(leader_epoch=0, start_offset=0),),
+        producers=producers,
+    )
+
+
+def test_what_the_manifest_has_is_passed_over() -> None:
+    """Its producers are those below its end; runs of ranges below it would be counted twice."""
+    old, new = ProducerRun(7, 0, 0, 1, 3, 0), ProducerRun(7, 0, 2, 3, 5, 0)
+    silent = ProducerSnapshot(producer_id=8, producer_epoch=4, last_timestamp_ms=-1, runs=())
+    known = ProducerSnapshot(producer_id=7, producer_epoch=0, last_timestamp_ms=0, runs=(old,))
+    made = rebuilt(
+        ReadPosition(position=position(1, 0), ranges=[stored(0, 0, 3, 0), stored(4, 3, 2, 0, old)]),
+        ReadPosition(position=position(2, 2), ranges=[stored(0, 5, 2, 2, new), stored(9, 7, 1, 2)]),
+        manifest=manifest(5, known, silent),
+        log_start=5,
+        released=8,
+    )
+    assert (made.log.compacted_end, made.log.assigned, made.log.durable_ranges) == (5, 8, 2)
+    assert made.needed == (position(2, 2),)
+    assert made.log.epochs() == (
+        EpochStart(leader_epoch=0, start_offset=0),
+        EpochStart(leader_epoch=2, start_offset=5),
+    )
+    entry, other = made.producers.get(7), made.producers.get(8)
+    assert entry is not None
+    assert other is not None
+    assert (entry.runs, other.runs, other.producer_epoch) == ((old, new), (), 4)
+
+
+def test_a_manifest_alone() -> None:
+    made = rebuilt(ReadPosition(position=position(1, 0), ranges=[]), manifest=manifest(5), log_start=5)
+    assert (made.log.assigned, made.log.durable, made.needed) == (5, 5, ())
+
+
+@pytest.mark.parametrize(
+    "ranges", [[stored(0, 3, 3, 0)], [stored(0, 6, 1, 0)]], ids=["across its end", "a gap behind it"]
+)
+def test_a_chain_that_does_not_continue_the_manifest_is_corrupt(ranges: list[IndexedRange]) -> None:
+    with pytest.raises(Corrupt):
+        rebuilt(ReadPosition(position=position(1, 0), ranges=ranges), manifest=manifest(5), log_start=5)
