@@ -30,6 +30,8 @@ class Platform:
     @property
     def bootstraps(self) -> list[str]:
         """The Kafka address of each gateway."""
+        if self.stack is not None:
+            return self.stack.bootstrap
         return [f"{HOST}:{child.ports.kafka}" for child in self.children.values() if child.ports.kafka > 0]
 
     def control(self, name: str) -> str:

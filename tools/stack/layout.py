@@ -56,6 +56,8 @@ class StackSettings:
     extra: Mapping[str, str] = field(default_factory=dict)
     """Variables for each service that has such a setting, e.g. KAFSCALE_LEASE_SECONDS."""
     etcd_fsync: bool = True
+    etcd_quota_bytes: int = 0
+    """0: etcd's own default (--quota-backend-bytes)."""
 
 
 def role_of(name: str) -> str:
@@ -85,9 +87,19 @@ def _ports(name: str, numbers: tuple[int, ...]) -> Ports:
 
 
 def environment_of(
-    name: str, ports: Ports, *, etcd: str, minio: str, metadata: tuple[str, ...], settings: StackSettings
+    name: str,
+    ports: Ports,
+    *,
+    etcd: str,
+    minio: str,
+    metadata: tuple[str, ...],
+    settings: StackSettings,
+    advertised: tuple[str, int] | None = None,
 ) -> dict[str, str]:
-    """The KAFSCALE_* variables of one service. `etcd`, `minio`: host:port; `metadata`: RPC addresses."""
+    """The KAFSCALE_* variables of one service. `etcd`, `minio`: host:port; `metadata`: RPC addresses.
+
+    `advertised`: host and port at which others reach it, where these are not its own.
+    """
     chosen = {
         "KAFSCALE_INSTANCE": name,
         "KAFSCALE_ADMIN_PORT": str(ports.admin),
@@ -114,4 +126,13 @@ def environment_of(
         }
     if role == "metadata":
         chosen |= {"KAFSCALE_RPC_PORT": str(ports.rpc), "KAFSCALE_ETCD_ENDPOINTS": f"http://{etcd}"}
-    return chosen
+    return chosen | _advertised(role, advertised)
+
+
+def _advertised(role: str, address: tuple[str, int] | None) -> dict[str, str]:
+    if address is None:
+        return {}
+    host, port = address
+    if role == "gateway":
+        return {"KAFSCALE_ADVERTISED_HOST": host, "KAFSCALE_ADVERTISED_PORT": str(port)}
+    return {"KAFSCALE_ADVERTISED_RPC_ADDRESS": f"{host}:{port}"}

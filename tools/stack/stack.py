@@ -49,6 +49,8 @@ class Stack:
         self.settings = settings
         self._tell = tell
         self._ports = _choose_ports(settings.port_base)
+        self.fronts: dict[str, int] = {}
+        """The port at which others reach a process, where that is not its own: a proxy's."""
         self.children = {
             name: Child(name=name, log_path=data_dir / "logs" / f"{name}.log", cwd=ROOT)
             for wave in START_ORDER
@@ -58,11 +60,24 @@ class Stack:
     @property
     def bootstrap(self) -> list[str]:
         """The Kafka addresses of the gateways."""
-        return [
-            f"{HOST}:{child.ports.kafka}"
-            for name, child in self.children.items()
-            if role_of(name) == "gateway"
-        ]
+        return [self.address_of(name) for name in self.children if role_of(name) == "gateway"]
+
+    def port_of(self, name: str) -> int:
+        """Where it serves clients (Kafka, S3, etcd's) or other services (RPC); known before it runs."""
+        ports = self._ports[name]
+        by_role = {"gateway": ports.kafka, "etcd": ports.admin, "minio": ports.admin}
+        return by_role.get(role_of(name), ports.rpc)
+
+    @property
+    def reserved_ports(self) -> frozenset[int]:
+        """Those that its processes listen on, now or when they are started again."""
+        return frozenset(
+            port for ports in self._ports.values() for port in (ports.kafka, ports.admin, ports.rpc)
+        )
+
+    def address_of(self, name: str) -> str:
+        """host:port at which others reach it."""
+        return f"{HOST}:{self.fronts.get(name, self.port_of(name))}"
 
     async def start(self) -> None:
         for wave in START_ORDER:
@@ -120,12 +135,11 @@ class Stack:
         environment = environment_of(
             name,
             known,
-            etcd=f"{HOST}:{self.children['etcd'].ports.admin}",
-            minio=f"{HOST}:{self.children['minio'].ports.admin}",
-            metadata=tuple(f"{HOST}:{self.children[each].ports.rpc}" for each in METADATA)
-            if role_of(name) != "metadata"
-            else (),
+            etcd=self.address_of("etcd"),
+            minio=self.address_of("minio"),
+            metadata=tuple(map(self.address_of, METADATA)) if role_of(name) != "metadata" else (),
             settings=self.settings,
+            advertised=(HOST, self.fronts[name]) if name in self.fronts else None,
         )
         await child.start([sys.executable, "-m", module_of(name)], environment)
         await child.learn_ports()
@@ -143,6 +157,8 @@ class Stack:
             command += [f"--initial-cluster=stack={peer}", "--log-level=warn"]
             if not self.settings.etcd_fsync:
                 command.append("--unsafe-no-fsync")
+            if self.settings.etcd_quota_bytes:
+                command.append(f"--quota-backend-bytes={self.settings.etcd_quota_bytes}")
             child.ready_url = f"{client}/health"
             environment: dict[str, str] = {}
         else:
@@ -189,12 +205,20 @@ def _ensure_bucket(endpoint: str) -> None:
 
 @asynccontextmanager
 async def open_stack(
-    data_dir: Path, settings: StackSettings, *, tell: Tell = lambda _line: None
+    data_dir: Path,
+    settings: StackSettings,
+    *,
+    tell: Tell = lambda _line: None,
+    before_start: Callable[[Stack], None] = lambda _stack: None,
 ) -> AsyncIterator[Stack]:
-    """A stack that is ready; stopped, in order, at the end of the block. Raises StackError."""
+    """A stack that is ready; stopped, in order, at the end of the block. Raises StackError.
+
+    `before_start` may put proxies in front of its processes (`fronts`).
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     _refuse_second(data_dir)
     stack = Stack(data_dir, settings, tell)
+    before_start(stack)
     try:
         await stack.start()
         yield stack

@@ -1,0 +1,58 @@
+"""A stack in which every connection between processes goes through a proxy.
+
+Owns: joining both. Does not own: what goes wrong (nemesis.py), the load.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from tests.chaos.proxies import Proxies, open_proxies
+from tests.support.platform import Platform
+from tools.servers import free_ports
+from tools.stack.layout import SERVICES, STORES, StackSettings
+from tools.stack.stack import Stack, open_stack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxied:
+    stack: Stack
+    proxies: Proxies
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(mode="stack", children=self.stack.children, stack=self.stack)
+
+
+@asynccontextmanager
+async def open_proxied(
+    directory: Path, *, seed: int = 0, etcd_quota_bytes: int = 0, **settings: str
+) -> AsyncIterator[Proxied]:
+    """Ready, on free ports. `settings` are KAFSCALE_* variables for every service; `seed` is the proxies'."""
+    stacks: list[Stack] = []
+
+    def pids() -> dict[str, int]:
+        children = stacks[0].children if stacks else {}
+        return {name: child.pid for name, child in children.items() if child.pid and child.alive}
+
+    async with open_proxies(pids=pids, seed=seed) as proxies:
+
+        def put_in_front(stack: Stack) -> None:
+            stacks.append(stack)
+            names = (*SERVICES, *STORES)
+            free = [port for port in free_ports(8 * len(names)) if port not in stack.reserved_ports]
+            for name, port in zip(names, free, strict=False):
+                stack.fronts[name] = port
+                proxies.add(name, port=port, target_port=stack.port_of(name))
+
+        stack_settings = StackSettings(
+            port_base=None, extra=settings, etcd_fsync=False, etcd_quota_bytes=etcd_quota_bytes
+        )
+        async with open_stack(directory, stack_settings, before_start=put_in_front) as stack:
+            for name in (*SERVICES, *STORES):
+                with trio.fail_after(10):
+                    await proxies.wait_open(name)
+            yield Proxied(stack=stack, proxies=proxies)
