@@ -30,6 +30,7 @@ from libs.model.ids import (
     TopicName,
     TopicPartition,
 )
+from libs.segments.snapshot import SnapshotEntry
 from proto.metadata_api import metadata_api_pb2 as api
 from proto.metadata_api.metadata_api_grpc import MetadataStub
 
@@ -37,6 +38,8 @@ _T = TypeVar("_T")
 
 CALL_SECONDS_MAX = 10.0
 """A unary call that has no answer by then has an unknown outcome."""
+SNAPSHOT_SECONDS_MAX = 120.0
+NO_REVISION = Revision(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +221,36 @@ class MetadataClient:
         request = api.AllocateProducerIdsRequest(count=count)
         reply = await self._read(lambda stub: stub.AllocateProducerIds(request, timeout=CALL_SECONDS_MAX))
         return range(ProducerId(reply.first), ProducerId(reply.first + reply.count))
+
+    async def snapshot(
+        self,
+        take: Callable[[Revision, Sequence[SnapshotEntry]], Awaitable[None]],
+        *,
+        unless_revision: Revision = NO_REVISION,
+        with_live: bool = False,
+    ) -> Revision:
+        """Hands the kept keys of one revision to `take`, in order, in bounded parts; returns the revision.
+
+        Where the store is still at `unless_revision`, `take` gets nothing. Raises Fenced(GUARD_FAILED) where
+        it took too long: what was taken is of no use, begin anew.
+        """
+        request = api.SnapshotRequest(unless_revision=unless_revision, with_live=with_live)
+
+        async def read(stub: MetadataStub) -> Revision:
+            revision = NO_REVISION
+            async with stub.Snapshot.open(timeout=SNAPSHOT_SECONDS_MAX) as stream:
+                await stream.send_message(request, end=True)
+                async for part in stream:
+                    revision = Revision(part.revision)
+                    entries = [
+                        SnapshotEntry(each.key, each.value, Revision(each.mod_revision))
+                        for each in part.entries
+                    ]
+                    if entries:
+                        await take(revision, entries)
+            return revision
+
+        return await self._call(read)
 
     async def _call(self, send: Callable[[MetadataStub], Awaitable[_T]]) -> _T:
         """A write: goes to the next replica only where the last one certainly did nothing."""

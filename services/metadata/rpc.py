@@ -34,6 +34,7 @@ from services.metadata.kv.port import LeaseId
 from services.metadata.partitions import PartitionRecord, Partitions
 from services.metadata.producer_ids import ProducerIds
 from services.metadata.registrations import Registered, Registrations
+from services.metadata.snapshot import TakeSnapshot
 from services.metadata.topics import Topics
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class MetadataHandlers(MetadataBase):
         partitions: Partitions,
         drains: Drains,
         producer_ids: ProducerIds,
+        snapshot: TakeSnapshot,
         watch_ended: Callable[[str], None],
     ) -> None:
         """`watch_ended` is told the name of each watcher that is gone."""
@@ -61,6 +63,7 @@ class MetadataHandlers(MetadataBase):
         self._partitions = partitions
         self._drains = drains
         self._producer_ids = producer_ids
+        self._snapshot = snapshot
         self._watch_ended = watch_ended
 
     async def Watch(self, stream: "Stream[api.WatchRequest, api.WatchEvent]") -> None:  # noqa: N802
@@ -222,6 +225,18 @@ class MetadataHandlers(MetadataBase):
         request = await _request(stream)
         block = await self._producer_ids.allocate(request.count)
         await stream.send_message(api.AllocateProducerIdsReply(first=block.start, count=len(block)))
+
+    async def Snapshot(self, stream: "Stream[api.SnapshotRequest, api.SnapshotPart]") -> None:  # noqa: N802
+        request = await _request(stream)
+        async with aclosing(
+            self._snapshot(Revision(request.unless_revision), with_live=request.with_live)
+        ) as parts:
+            async for part in parts:
+                entries = [
+                    api.SnapshotEntry(key=key, value=value, mod_revision=mod_revision)
+                    for key, value, mod_revision in part.entries
+                ]
+                await stream.send_message(api.SnapshotPart(revision=part.revision, entries=entries))
 
 
 _T = TypeVar("_T")

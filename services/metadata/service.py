@@ -10,6 +10,7 @@ a lease.
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -37,6 +38,7 @@ from services.metadata.registrations import Registrations
 from services.metadata.replica import ReplicaLease
 from services.metadata.rpc import MetadataHandlers
 from services.metadata.rpc_watch import WatchStatistics
+from services.metadata.snapshot import snapshot
 from services.metadata.suspicion import IsRefused, Suspicion
 from services.metadata.topics import Topics
 
@@ -160,6 +162,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
         partitions=Partitions(kv, cache),
         drains=Drains(kv, cache),
         producer_ids=ProducerIds(kv),
+        snapshot=partial(snapshot, kv),
         watch_ended=suspicion.watch_broke,
     )
     async with (
