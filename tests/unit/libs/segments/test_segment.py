@@ -13,7 +13,7 @@ from libs.segments.segment import (
     parse_segment_footer,
     parse_segment_head,
 )
-from libs.segments.segment_index import parse_segment_index
+from libs.segments.segment_index import open_segment_index, parse_segment_index
 from tests.support.records import EPOCH_MS
 from tests.support.segments import sample_segment, stored_batch
 
@@ -102,3 +102,21 @@ def test_what_may_not_be_written() -> None:
             encode_segment(wrong, created_ms=0)
     with pytest.raises(ValueError, match="too large"):
         encode_segment([SegmentBatch(0, 2**33, 2**33, 0, data)], created_ms=0)
+
+
+@given(batches(), st.integers(1, 500))
+def test_an_index_that_stays_packed_answers_as_one_that_was_parsed(
+    entries: list[SegmentBatch], interval_bytes: int
+) -> None:
+    encoded = encode_segment(entries, created_ms=9, interval_bytes=interval_bytes)
+    parsed, packed = parse_segment_index(encoded.index), open_segment_index(encoded.index)
+    assert (tuple(packed.offsets), tuple(packed.times)) == (parsed.offsets, parsed.times)
+    assert packed.offsets[:1] == parsed.offsets[:1]
+    for entry in entries:
+        assert packed.position_of(entry.base_offset) == parsed.position_of(entry.base_offset)
+        assert packed.offset_before(entry.max_timestamp_ms) == parsed.offset_before(entry.max_timestamp_ms)
+    for position in range(SEGMENT_HEAD_BYTES - 1, encoded.size_bytes, 7):
+        found = packed.entry_before(position)
+        assert found == parsed.entry_before(position)
+        assert found.position <= max(position, SEGMENT_HEAD_BYTES)
+        assert all(each.position > position for each in parsed.offsets if each.position > found.position)
