@@ -35,13 +35,15 @@ class Partition:
     """One epoch of a partition. `readers` are woken when a frontier moves and when it closes."""
 
     __slots__ = (
+        "_phase",
+        "background",
+        "committing",
         "first_seq",
         "last_seq",
         "leader_epoch",
         "log",
         "log_append_time",
         "manifest",
-        "phase",
         "producers",
         "readers",
         "record",
@@ -68,7 +70,11 @@ class Partition:
         self.leader_epoch = leader_epoch
         self.log = log
         self.producers = producers
-        self.phase = PartitionPhase.OPEN
+        self._phase = PartitionPhase.OPEN
+        self.background: set[trio.CancelScope] = set()
+        """Work that ends at once when the partition is not open any more."""
+        self.committing = trio.Lock()
+        """Held by the one who changes the record in the metadata store."""
         self.first_seq = first_seq
         """What is appended here is in this object of the session's chain, or after it."""
         self.last_seq = NO_SEQ
@@ -93,12 +99,23 @@ class Partition:
         self.log_append_time = topic.configs.get("message.timestamp.type") == "LogAppendTime"
 
     @property
+    def phase(self) -> PartitionPhase:
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: PartitionPhase) -> None:
+        self._phase = phase
+        if phase is not PartitionPhase.OPEN:
+            for scope in self.background:
+                scope.cancel()
+
+    @property
     def appendable(self) -> bool:
-        return self.phase is PartitionPhase.OPEN
+        return self._phase is PartitionPhase.OPEN
 
     @property
     def readable(self) -> bool:
-        return self.phase is PartitionPhase.OPEN or self.phase is PartitionPhase.RELEASING
+        return self._phase is PartitionPhase.OPEN or self._phase is PartitionPhase.RELEASING
 
     @property
     def manifest_key(self) -> str:

@@ -96,6 +96,10 @@ class ProducerStates:
         for each in sorted(snapshots, key=_last_timestamp):
             self._entries[each.producer_id] = ProducerEntry(each.producer_epoch, each.runs, now_ms)
 
+    def items(self) -> Iterable[tuple[int, ProducerEntry]]:
+        """Every producer by its id, the least recently seen first."""
+        return self._entries.items()
+
     def put_back(self, producer_id: int, entry: ProducerEntry | None) -> None:
         """Undoes what was added since `get` gave `entry`."""
         if entry is None:

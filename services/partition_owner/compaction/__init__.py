@@ -1,0 +1,1 @@
+"""What an owner does with what it has written: compaction, retention, DeleteRecords."""
