@@ -14,6 +14,7 @@ import grpclib.client
 
 from libs.clients import convert
 from libs.clients.errors import from_proto
+from libs.clients.references import references
 from libs.clients.watcher import Connect
 from libs.model.cluster import Assignment, Gateway, Owner, PartitionState, Topic
 from libs.model.errors import KafscaleError, Reason, Unavailable
@@ -30,6 +31,7 @@ from libs.model.ids import (
     TopicName,
     TopicPartition,
 )
+from libs.model.references import References
 from libs.segments.snapshot import SnapshotEntry
 from proto.metadata_api import metadata_api_pb2 as api
 from proto.metadata_api.metadata_api_grpc import MetadataStub
@@ -38,6 +40,9 @@ _T = TypeVar("_T")
 
 CALL_SECONDS_MAX = 10.0
 """A unary call that has no answer by then has an unknown outcome."""
+
+REFERENCES_SECONDS_MAX = 30.0
+"""GetReferences reads every partition's state."""
 SNAPSHOT_SECONDS_MAX = 120.0
 NO_REVISION = Revision(0)
 
@@ -75,9 +80,13 @@ class MetadataClient:
         self._stubs = [MetadataStub(channel) for channel in channels]
         self._preferred = 0
 
-    async def register_owner(self, owner: Owner, *, in_flight_max: int) -> Registration:
-        """Raises Fenced(SESSION_OVER) where the session was sealed: begin a new one."""
-        request = api.RegisterOwnerRequest(owner=convert.owner_message(owner), in_flight_max=in_flight_max)
+    async def register_owner(self, owner: Owner, *, in_flight_max: int, known: bool = False) -> Registration:
+        """Raises Fenced(SESSION_OVER) where the session was sealed, or is `known` and has no record: begin a
+        new one.
+        """
+        request = api.RegisterOwnerRequest(
+            owner=convert.owner_message(owner), in_flight_max=in_flight_max, known=known
+        )
         return _registration(
             await self._call(lambda stub: stub.RegisterOwner(request, timeout=CALL_SECONDS_MAX))
         )
@@ -251,6 +260,36 @@ class MetadataClient:
             return revision
 
         return await self._call(read)
+
+    async def get_references(
+        self,
+        *,
+        sessions: Sequence[SessionId] = (),
+        partitions: Sequence[TopicPartition] = (),
+        topics: Sequence[TopicId] = (),
+        collectable: bool = False,
+    ) -> References:
+        """What is still needed, linearizable and of one revision; at most 1000 of a kind."""
+        request = api.GetReferencesRequest(
+            sessions=[each.bytes for each in sessions],
+            partitions=[
+                api.TopicPartitionEntry(topic_id=at.topic_id.bytes, partition=at.partition)
+                for at in partitions
+            ],
+            topics=[each.bytes for each in topics],
+            collectable=collectable,
+        )
+        reply = await self._read(lambda stub: stub.GetReferences(request, timeout=REFERENCES_SECONDS_MAX))
+        return references(reply, list(topics))
+
+    async def forget_collected(
+        self, *, sessions: Sequence[SessionId] = (), topics: Sequence[TopicId] = ()
+    ) -> None:
+        """Ends records whose objects are collected; one that is named again, or still, stays."""
+        request = api.ForgetCollectedRequest(
+            sessions=[each.bytes for each in sessions], topics=[each.bytes for each in topics]
+        )
+        await self._read(lambda stub: stub.ForgetCollected(request, timeout=REFERENCES_SECONDS_MAX))
 
     async def _call(self, send: Callable[[MetadataStub], Awaitable[_T]]) -> _T:
         """A write: goes to the next replica only where the last one certainly did nothing."""

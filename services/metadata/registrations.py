@@ -2,8 +2,9 @@
 
 Owns: the keys OWNERS, GATEWAYS, BROKER_IDS, and beginning and sealing SESSIONS.
 Does not own: the replica's own registration (replica.py), what a lost lease leads to (controller.py).
-Rules: 1 a sealed session never registers again: its chain has ended; 2 a gateway's broker id is its own for
-ever, so that clients see stable ids; only when BROKER_IDS_MAX are given is the longest unused given again.
+Rules: 1 a sealed session never registers again: its chain has ended; nor one whose record is gone; 2 a
+gateway's broker id is its own for ever, so that clients see stable ids; only when BROKER_IDS_MAX are given is
+the longest unused given again.
 """
 
 from dataclasses import dataclass, replace
@@ -34,8 +35,12 @@ class Registrations:
         self._kv = kv
         self.lease_seconds = lease_seconds
 
-    async def register_owner(self, owner: Owner, *, in_flight_max: int) -> Registered:
-        """A new session ends a drain, a known one goes on as it was. Raises Fenced(SESSION_OVER), Invalid."""
+    async def register_owner(self, owner: Owner, *, in_flight_max: int, known: bool = False) -> Registered:
+        """A new session ends a drain, a `known` one goes on as it was. Raises Fenced(SESSION_OVER), Invalid.
+
+        A known session without a record has ended, or this store never knew it (it was wiped, or set back):
+        it must not be recorded anew, because a record says that the store knows all that names the session.
+        """
         _check_name(owner.owner_id, "owner")
         if not owner.address:
             raise Invalid(f"owner {owner.owner_id!r} registers without an address")
@@ -43,7 +48,7 @@ class Registrations:
         owner_key, session_key = keys.owner(owner.owner_id), keys.session(owner.session)
         for _ in range(ATTEMPTS_MAX):
             before, item = await self._kv.get(owner_key), await self._kv.get(session_key)
-            record = _live_session(owner, item, in_flight_max)
+            record = _live_session(owner, item, in_flight_max, known=known)
             registered = replace(owner, draining=record.draining)
             ops = [Put(key=owner_key, value=stored.owner_bytes(registered), lease_id=lease_id)]
             if item is None:
@@ -124,8 +129,12 @@ class Registrations:
         raise contended(f"session {session}")
 
 
-def _live_session(owner: Owner, item: KeyValue | None, in_flight_max: int) -> SessionRecord:
+def _live_session(owner: Owner, item: KeyValue | None, in_flight_max: int, *, known: bool) -> SessionRecord:
     if item is None:
+        if known:
+            raise Fenced(
+                f"session {owner.session} has no record any more: begin a new one", reason=Reason.SESSION_OVER
+            )
         return SessionRecord(
             session=owner.session,
             owner_id=owner.owner_id,

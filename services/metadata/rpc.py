@@ -11,6 +11,7 @@ from uuid import UUID
 from libs.clients import convert
 from libs.clients.errors import to_proto
 from libs.clients.metadata import TopicToCreate
+from libs.clients.references import references_message
 from libs.model import cluster
 from libs.model.errors import Corrupt, Invalid, KafscaleError, NotFound
 from libs.model.ids import (
@@ -33,6 +34,7 @@ from services.metadata.drain import Drains
 from services.metadata.kv.port import LeaseId
 from services.metadata.partitions import PartitionRecord, Partitions
 from services.metadata.producer_ids import ProducerIds
+from services.metadata.references import ReferenceReader
 from services.metadata.registrations import Registered, Registrations
 from services.metadata.snapshot import TakeSnapshot
 from services.metadata.topics import Topics
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 class MetadataHandlers(MetadataBase):
     """One method an RPC, named by the proto."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one a part that does the work, by name
         self,
         *,
         cache: Cache,
@@ -53,6 +55,7 @@ class MetadataHandlers(MetadataBase):
         partitions: Partitions,
         drains: Drains,
         producer_ids: ProducerIds,
+        references: ReferenceReader,
         snapshot: TakeSnapshot,
         watch_ended: Callable[[str], None],
     ) -> None:
@@ -63,6 +66,7 @@ class MetadataHandlers(MetadataBase):
         self._partitions = partitions
         self._drains = drains
         self._producer_ids = producer_ids
+        self._references = references
         self._snapshot = snapshot
         self._watch_ended = watch_ended
 
@@ -82,7 +86,7 @@ class MetadataHandlers(MetadataBase):
         request = await _request(stream)
         _session(request.owner.session)
         registered = await self._registrations.register_owner(
-            convert.owner(request.owner), in_flight_max=request.in_flight_max
+            convert.owner(request.owner), in_flight_max=request.in_flight_max, known=request.known
         )
         await stream.send_message(self._registered(registered))
 
@@ -225,6 +229,29 @@ class MetadataHandlers(MetadataBase):
         request = await _request(stream)
         block = await self._producer_ids.allocate(request.count)
         await stream.send_message(api.AllocateProducerIdsReply(first=block.start, count=len(block)))
+
+    async def GetReferences(  # noqa: N802
+        self, stream: "Stream[api.GetReferencesRequest, api.GetReferencesReply]"
+    ) -> None:
+        request = await _request(stream)
+        topics = [TopicId(_id(each)) for each in request.topics]
+        found = await self._references.get(
+            sessions=[_session(each) for each in request.sessions],
+            partitions=[_at(each.topic_id, each.partition) for each in request.partitions],
+            topics=topics,
+            collectable=request.collectable,
+        )
+        await stream.send_message(references_message(found, topics))
+
+    async def ForgetCollected(  # noqa: N802
+        self, stream: "Stream[api.ForgetCollectedRequest, api.ForgetCollectedReply]"
+    ) -> None:
+        request = await _request(stream)
+        await self._references.forget(
+            sessions=[_session(each) for each in request.sessions],
+            topics=[TopicId(_id(each)) for each in request.topics],
+        )
+        await stream.send_message(api.ForgetCollectedReply())
 
     async def Snapshot(self, stream: "Stream[api.SnapshotRequest, api.SnapshotPart]") -> None:  # noqa: N802
         request = await _request(stream)

@@ -34,6 +34,7 @@ from services.metadata.housekeeping import Housekeeping
 from services.metadata.kv.port import KV
 from services.metadata.partitions import Partitions
 from services.metadata.producer_ids import ProducerIds
+from services.metadata.references import ReferenceReader
 from services.metadata.registrations import Registrations
 from services.metadata.replica import ReplicaLease
 from services.metadata.rpc import MetadataHandlers
@@ -162,6 +163,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
         partitions=Partitions(kv, cache),
         drains=Drains(kv, cache),
         producer_ids=ProducerIds(kv),
+        references=ReferenceReader(kv),
         snapshot=partial(snapshot, kv),
         watch_ended=suspicion.watch_broke,
     )
