@@ -17,6 +17,7 @@ from typing import Any
 
 import confluent_kafka
 
+from tests.chaos.history import Ack, History, Poll
 from tests.support.ledger import UNKNOWN_OFFSET, Ledger, Place, Stamp
 
 PARTITIONS = 8
@@ -78,7 +79,7 @@ class Load:
         self.times = AckTimes()
         self.errors: list[str] = []
         """What an application would have seen: failed deliveries, fatal errors."""
-        self.group_reads: list[tuple[Place, Stamp]] = []
+        self.history = History()
         self._lock = threading.Lock()
 
     def wait_all_acknowledged_after(self, moment: float, *, seconds_max: float) -> None:
@@ -88,10 +89,16 @@ class Load:
             seconds_max=seconds_max,
         )
 
-    def booked(self, stamp: Stamp, place: Place) -> None:
+    @property
+    def group_reads(self) -> list[tuple[Place, Stamp]]:
+        """What the group's members were given, in the order in which they tell."""
+        return [(poll.place, poll.stamp) for poll in list(self.history.polls)]
+
+    def booked(self, stamp: Stamp, place: Place, latency_seconds: float = -1.0) -> None:
         now = time.monotonic()
         with self._lock:
             self.ledger.acknowledged(stamp, place)
+            self.history.acks.append(Ack(now, stamp, place, latency_seconds))
             self.times.acknowledged(place.partition, now)
 
     # The threads.
@@ -105,7 +112,7 @@ class Load:
                 self.errors.append(f"{name}: a delivery failed: {error}")
                 return
             place, stamp = _placed(message)
-            self.booked(stamp, place)
+            self.booked(stamp, place, message.latency())
 
         producer = confluent_kafka.Producer(
             {
@@ -116,9 +123,11 @@ class Load:
                 "on_delivery": delivered,
             }
         )
+        self.history.producers.add(name)
         due = time.monotonic()
         while not stop.is_set():
             for partition in range(PARTITIONS):
+                self.history.sent[name, partition] = numbers[partition]
                 producer.produce(self.topic, Stamp(name, numbers[partition]).value(), partition=partition)
                 numbers[partition] += 1
             due += ROUND_SECONDS
@@ -140,14 +149,23 @@ class Load:
                 "error_cb": self._client_error(name),
             }
         )
-        consumer.subscribe([self.topic])
+        life = 0
+
+        def assigned(_consumer: Any, _partitions: Any) -> None:
+            nonlocal life
+            life += 1
+
+        consumer.subscribe([self.topic], on_assign=assigned)
         try:
             while not stop.is_set():
-                for message in consumer.consume(500, timeout=0.2):
-                    if message.error() is not None:
-                        self._client_error(name)(message.error())
-                        continue
-                    self.group_reads.append(_placed(message))
+                # One by one: a batch may hold records of the assignment before the one that it ends with.
+                message = consumer.poll(0.2)
+                if message is None:
+                    continue
+                if message.error() is not None:
+                    self._client_error(name)(message.error())
+                    continue
+                self.history.polls.append(Poll(time.monotonic(), name, life, *_placed(message)))
         finally:
             consumer.close()
 
