@@ -11,14 +11,12 @@ everything that was ever stored once.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from libs.model.cluster import Assignment, PartitionState, Topic
 from libs.model.ids import SessionId, TopicPartition
 from tests.sim.events import SeenRecord
 from tests.sim.facts import ObjectWritten
-
-T = TypeVar("T")
 
 
 class Entry(NamedTuple):
@@ -88,7 +86,7 @@ class History:
         """The store has this object now. `key` without the cluster's prefix."""
         self.add(actor, ObjectWritten(key=key, body=bytes(body)))
 
-    def each(self, *kinds: type[T]) -> Iterator[tuple[Entry, T]]:
+    def each(self, *kinds: type) -> Iterator[tuple[Entry, Any]]:
         """The entries of these kinds, in order, each with its event."""
         for entry in self.entries:
             if isinstance(entry.event, kinds):

@@ -1,0 +1,179 @@
+"""No orphan survives collection: at the end the bucket has only what somebody can still name.
+
+Owns: the judgement of the final bucket. Does not own: when an object may go (no_live_collected); how long
+collection takes: the run gives it its time (`EndState.collected`), and what became an orphan within the last
+GRACE_SECONDS is not judged.
+Clauses, of what may stay:
+1 of a live session's chain: what a state names and what follows, or all of it above the durable end; of an
+  ended one: what a state names, the seal at its end; of both the greatest marker, and indexes over what stays;
+2 in a partition's folder: what its state's manifest or its newest manifest names, and uploads of the
+  assignment's own epoch that no state ever named;
+3 nothing of a deleted topic; `meta/` stays.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from libs.model.ids import LeaderEpoch, SessionId, TopicPartition
+from libs.model.limits import CHAIN_INDEX_EVERY
+from libs.segments.keys import (
+    ManifestName,
+    PartitionFolder,
+    parse_chain_index_key,
+    parse_chain_object_key,
+    parse_manifest_key,
+    parse_segment_index_key,
+    parse_segment_key,
+    parse_start_marker_key,
+)
+from tests.sim.checkers.no_live_collected import keys_of
+from tests.sim.checkers.stored import Stored, stored
+from tests.sim.checkers.violation import Violation
+from tests.sim.facts import ObjectWritten, StateCommitted
+from tests.sim.history import EndState, History
+
+NAME = "no_orphan"
+
+GRACE_SECONDS = 1800.0
+"""Longer than compaction's interval, the delay before deleting, and a round of collection together."""
+
+_META = "meta/"
+
+
+def check(history: History) -> list[Violation]:
+    """Objects at the end that nobody can name."""
+    end = history.end
+    if end is None or not end.collected:
+        return []
+    judge = _Judge(history, end, stored(history))
+    found = []
+    for key in sorted(end.bucket):
+        why = judge.why(key)
+        if why:
+            entry = judge.written.get(key)
+            found.append(
+                Violation(
+                    checker=NAME, what=f"{key} is left: {why}", evidence=() if entry is None else (entry,)
+                )
+            )
+    return found
+
+
+@dataclass(slots=True)
+class _Judge:
+    history: History
+    end: EndState
+    kept: Stored
+    written: dict[str, int] = field(default_factory=dict)
+    least_named: dict[SessionId, int] = field(default_factory=dict)
+    greatest_marker: dict[SessionId, int] = field(default_factory=dict)
+    manifest_keys: dict[TopicPartition, frozenset[str]] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.written = {event.key: entry.number for entry, event in self.history.each(ObjectWritten)}
+        for state in self.end.states.values():
+            for each in state.positions:
+                least = self.least_named.get(each.session, each.from_seq)
+                self.least_named[each.session] = min(least, each.from_seq)
+        for key in self.end.bucket:
+            marker = parse_start_marker_key(key)
+            if marker is not None:
+                before = self.greatest_marker.get(marker.session, 0)
+                self.greatest_marker[marker.session] = max(before, marker.seq)
+        self._name_manifests()
+
+    def _name_manifests(self) -> None:
+        newest: dict[TopicPartition, tuple[ManifestName, str]] = {}
+        for key in self.end.bucket:
+            parsed = parse_manifest_key(key)
+            if parsed is not None:
+                tp = _tp(parsed[0])
+                newest[tp] = max(newest.get(tp, (parsed[1], key)), (parsed[1], key))
+        for tp in {*self.end.states, *newest}:
+            state = self.end.states.get(tp)
+            keys = {newest[tp][1]} if tp in newest else set()
+            keys |= {state.manifest_key} if state is not None and state.manifest_key else set()
+            self.manifest_keys[tp] = frozenset().union(*(self._named_by(key) for key in keys))
+        last_at = self._last_at()
+        for entry, event in self.history.each(StateCommitted):
+            if event.state is not None and event.state.manifest_key and entry.at < last_at - GRACE_SECONDS:
+                self.dropped |= self._named_by(event.state.manifest_key)
+
+    def _named_by(self, key: str) -> frozenset[str]:
+        manifest = self.kept.manifests.get(key)
+        return frozenset((key,)) if manifest is None else keys_of(key, manifest)
+
+    def _last_at(self) -> float:
+        return self.history.entries[-1].at if self.history.entries else 0.0
+
+    def why(self, key: str) -> str:
+        """Why nobody can name the object; '' where somebody can, or it is too young to be judged."""
+        entry = self.written.get(key)
+        if entry is not None and self.history.entries[entry].at >= self._last_at() - GRACE_SECONDS:
+            return ""
+        if key.startswith(_META):
+            return ""
+        return next(self._problems(key), "")
+
+    def _problems(self, key: str) -> Iterator[str]:
+        place = parse_chain_object_key(key)
+        index, marker = parse_chain_index_key(key), parse_start_marker_key(key)
+        folder = _in_folder(key)
+        if place is not None:
+            yield from self._chain_object(place.session, place.seq)
+        elif index is not None:
+            if index.seq + CHAIN_INDEX_EVERY <= self._least(index.session):
+                yield f"all that it covers is below {self._least(index.session)}"
+        elif marker is not None:
+            if marker.seq < self.greatest_marker[marker.session]:
+                yield f"a greater marker is at {self.greatest_marker[marker.session]}"
+        elif folder is not None:
+            yield from self._in_folder(key, *folder)
+        else:
+            yield "it is no object of ours"
+
+    def _least(self, session: SessionId) -> int:
+        """The first place of the chain that has to stay."""
+        chain = self.kept.chains.get(session)
+        end = None if chain is None else chain.end()
+        length = len(chain.written) if chain is not None else 0
+        return self.least_named.get(session, length if end is None else end)
+
+    def _chain_object(self, session: SessionId, seq: int) -> Iterator[str]:
+        chain = self.kept.chains.get(session)
+        end = None if chain is None else chain.end()
+        if seq == end:
+            return
+        if session not in self.end.live_sessions and end is None:
+            yield "its session is over, and the chain was never ended"
+        elif end is not None and seq > end:
+            if session not in self.least_named:
+                yield f"it is void: the chain ends at {end}, and nothing of it is named"
+        elif seq < self._least(session):
+            yield f"nothing below {self._least(session)} is named"
+
+    def _in_folder(self, key: str, folder: PartitionFolder, epoch: LeaderEpoch) -> Iterator[str]:
+        tp = _tp(folder)
+        if all(topic.topic_id != folder.topic_id for topic in self.end.topics):
+            yield "its topic was deleted"
+            return
+        if key in self.manifest_keys.get(tp, ()):
+            return
+        assignment = self.end.assignments.get(tp)
+        if key in self.dropped:
+            yield "a committed manifest named it, and a later one does not"
+        elif assignment is not None and epoch < assignment.leader_epoch:
+            yield f"no manifest names it, and epoch {epoch} is over"
+
+
+def _tp(folder: PartitionFolder) -> TopicPartition:
+    return TopicPartition(folder.topic_id, folder.partition)
+
+
+def _in_folder(key: str) -> tuple[PartitionFolder, LeaderEpoch] | None:
+    segment = parse_segment_key(key) or parse_segment_index_key(key)
+    if segment is not None:
+        return segment[0], segment[1].leader_epoch
+    manifest = parse_manifest_key(key)
+    return None if manifest is None else (manifest[0], manifest[1].leader_epoch)

@@ -1,0 +1,183 @@
+"""Promise 8: a topic recreated is a new topic.
+
+"Every key, reference and cache is keyed by topic id, never by name."
+
+Owns: the judgement of that sentence. Does not own: other promises of one topic id.
+Clauses:
+1 a record is read in one topic id only, and there only if its batch could have met that topic: it names the
+  id, or the topic of that name was created before the batch's outcome was known;
+2 offsets of a group are by topic id: what was committed for one id is never answered for another;
+3 a new topic begins empty: its first high watermark is no higher than what was sent to it since;
+4 a topic's folder holds records of that topic only, and no state names another topic's manifest.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+
+from libs.model.ids import TopicId, TopicPartition
+from libs.segments.keys import parse_manifest_key
+from tests.sim.checkers.stored import stored
+from tests.sim.checkers.story import Batch, Story, tell
+from tests.sim.checkers.violation import Violation
+from tests.sim.events import CommitAsked, OffsetsAsked, OffsetsFetched
+from tests.sim.facts import StateCommitted
+from tests.sim.history import History
+
+NAME = "p8_recreated"
+
+
+def check(history: History) -> list[Violation]:
+    """What breaks the promise."""
+    story = tell(history)
+    return [
+        *_in_two_topics(story),
+        *_from_another_topic(story),
+        *_offsets_of_another(history, story),
+        *_not_empty(story),
+        *_stored_elsewhere(history),
+    ]
+
+
+def _in_two_topics(story: Story) -> list[Violation]:
+    homes: dict[str, tuple[TopicId, int]] = {}
+    found = []
+    for tp, known in story.truth.items():
+        for seen in known.values():
+            home, entry = homes.setdefault(seen.record.value, (tp.topic_id, seen.entry))
+            if home != tp.topic_id and not _sent_to_both(story, seen.record.value):
+                found.append(
+                    Violation(
+                        checker=NAME,
+                        what=f"{seen.record.value} was read in topic {home} and in topic {tp.topic_id}",
+                        evidence=(entry, seen.entry),
+                    )
+                )
+    return found
+
+
+def _sent_to_both(story: Story, value: str) -> bool:
+    """A retry may meet the new topic when the first attempt met the old one."""
+    return len(story.sends_of.get(value, ())) > 1
+
+
+def _from_another_topic(story: Story) -> list[Violation]:
+    found = []
+    for tp, known in story.truth.items():
+        for offset, seen in known.items():
+            sends = story.sends_of.get(seen.record.value, [])
+            if sends and not any(_may_meet(story, each, tp) for each in sends):
+                found.append(
+                    Violation(
+                        checker=NAME,
+                        what=(
+                            f"{seen.record.value}, sent to topic {sends[0].sent.tp.topic_id},"
+                            f" is at {offset} of {tp}"
+                        ),
+                        evidence=(sends[0].asked, seen.entry),
+                    )
+                )
+    return found
+
+
+def _may_meet(story: Story, batch: Batch, tp: TopicPartition) -> bool:
+    if batch.sent.tp == tp:
+        return True
+    if batch.sent.tp.partition != tp.partition:
+        return False
+    life = story.topics.get(tp.topic_id)
+    if life is None or life.name != batch.sent.topic:
+        return False
+    return batch.answered is None or life.created < batch.answered
+
+
+def _offsets_of_another(history: History, story: Story) -> list[Violation]:
+    committed: dict[tuple[str, TopicPartition], set[int]] = {}
+    found = []
+    for entry, event in history.each(CommitAsked, OffsetsFetched):
+        if isinstance(event, CommitAsked):
+            for tp, offset in event.offsets.items():
+                committed.setdefault((event.group, tp), set()).add(offset)
+            continue
+        asked = history.event(event.call)
+        assert isinstance(asked, OffsetsAsked)
+        for tp, offset in event.offsets.items():
+            if offset < 0 or offset in committed.get((asked.group, tp), set()):
+                continue
+            other = next(
+                (
+                    known.topic_id
+                    for (group, known), offsets in committed.items()
+                    if group == asked.group
+                    and known != tp
+                    and offset in offsets
+                    and _same_name(story, known, tp)
+                ),
+                None,
+            )
+            if other is not None:
+                found.append(
+                    Violation(
+                        checker=NAME,
+                        what=f"{asked.group} has offset {offset} of topic {other} for {tp}",
+                        evidence=(event.call, entry.number),
+                    )
+                )
+    return found
+
+
+def _same_name(story: Story, one: TopicPartition, other: TopicPartition) -> bool:
+    lives = (story.topics.get(one.topic_id), story.topics.get(other.topic_id))
+    return (
+        one.partition == other.partition
+        and lives[0] is not None
+        and lives[1] is not None
+        and lives[0].name == lives[1].name
+    )
+
+
+def _not_empty(story: Story) -> list[Violation]:
+    """Clause 3, for topics whose creation the history has seen."""
+    asked: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    over: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for batch in story.batches:
+        place = (batch.sent.topic, batch.sent.tp.partition)
+        asked[place] += [batch.asked] * len(batch.sent.values)
+        if batch.answered is not None:
+            over[place] += [batch.answered] * len(batch.sent.values)
+    for entries in over.values():
+        entries.sort()
+    found = []
+    for read in story.reads:
+        life = story.topics.get(read.tp.topic_id)
+        if life is None or read.answer.error:
+            continue
+        place = (life.name, read.tp.partition)
+        sent = bisect_left(asked[place], read.answered) - bisect_left(over[place], life.created)
+        if read.answer.high_watermark > sent:
+            found.append(
+                Violation(
+                    checker=NAME,
+                    what=(
+                        f"{read.tp} has a high watermark of {read.answer.high_watermark},"
+                        f" and {sent} records were sent since it was created"
+                    ),
+                    evidence=(life.created, read.answered),
+                )
+            )
+    return found
+
+
+def _stored_elsewhere(history: History) -> list[Violation]:
+    found = []
+    for entry, event in history.each(StateCommitted):
+        key = "" if event.state is None else event.state.manifest_key
+        parsed = parse_manifest_key(key) if key else None
+        if parsed is not None and (parsed[0].topic_id, parsed[0].partition) != event.tp:
+            found.append(
+                Violation(checker=NAME, what=f"the state of {event.tp} names {key}", evidence=(entry.number,))
+            )
+    for key, manifest in stored(history).manifests.items():
+        named = parse_manifest_key(key)
+        if named is not None and (named[0].topic_id, named[0].partition) != manifest.tp:
+            found.append(Violation(checker=NAME, what=f"{key} holds {manifest.tp}"))
+    return found
