@@ -66,6 +66,9 @@ class OwnerOptions(BaseModel):
     cold_cache_bytes_max: int = Field(
         default=128 * MIB, ge=MIB, description="blocks of older objects in memory"
     )
+    segment_index_cache_bytes_max: int = Field(
+        default=64 * MIB, ge=MIB, description="indexes of compacted segments in memory"
+    )
     cold_block_bytes: int = Field(
         default=MIB, ge=64 * KIB, le=16 * MIB, description="size of one GET of an older object"
     )

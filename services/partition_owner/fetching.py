@@ -4,7 +4,8 @@ Owns: the wait set, min and max bytes, order of partitions. Does not own: which 
 (access.py), bytes.
 Rules: 1 one wait set a request, woken by `durable`: nobody polls; 2 an error in one partition ends the
 wait, the others are answered with what they have; 3 memory for replies is bounded; whoever finds it full
-waits; 4 partitions whose offsets are above the frontier share one fence, begun after the request came.
+waits; 4 partitions whose offsets are above the frontier share one fence, begun after the request came; 5
+what was planned from a list that is old by now is planned again from the newer one, where there is one.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,15 +13,14 @@ from dataclasses import dataclass, field
 
 import trio
 
-from libs.model.errors import KafscaleError
+from libs.model.errors import KafscaleError, Moved
 from libs.model.ids import TopicPartition
 from libs.telemetry.spans import span
 from services.partition_owner.access import FENCE_SECONDS_MAX, fence, find_readable, out_of_range
 from services.partition_owner.byte_budget import ByteBudget
-from services.partition_owner.log import LogRange
 from services.partition_owner.partition import Partition
 from services.partition_owner.read_plan import cut, ranges_to_read
-from services.partition_owner.reader import Reader
+from services.partition_owner.reader import Loaded, Reader
 from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry, moved
 from services.partition_owner.wake import Wake
@@ -164,7 +164,10 @@ class Fetcher:
         try:
             reported_bytes = 0
             while not wait.cancelled and trio.current_time() < deadline:
-                if not all(partition.readable for partition in partitions):
+                if any(
+                    not each.readable or part.fetch_offset < each.log.log_start
+                    for part, each in zip(request.parts, partitions, strict=True)
+                ):
                     return
                 available_bytes = _available(request, found)
                 if available_bytes >= request.min_bytes:
@@ -180,66 +183,79 @@ class Fetcher:
 
     async def _read_all(self, request: Fetch, found: list[_Found]) -> list[FetchedPart]:
         """In the request's order, so that the first partition with data gets its batch (KIP-74)."""
-        planned = self._plan(request, found)
-        chunks: dict[int, list[memoryview] | KafscaleError] = {}
-        missing: list[int] = []
-        for index, ranges in planned.items():
-            at_hand = self._reader.load_nowait(ranges)
-            if at_hand is None:
-                missing.append(index)
-            else:
-                chunks[index] = at_hand
+        loaded, missing = self._load_nowait(request, found)
         if missing:
             async with trio.open_nursery() as nursery:
-                for index in missing:
-                    nursery.start_soon(self._load, index, found, planned, chunks)
+                for index, max_bytes in missing.items():
+                    nursery.start_soon(self._load, index, request, found, max_bytes, loaded)
         left_bytes = request.max_bytes
         anything = False
         answers: list[FetchedPart] = []
         for index, part in enumerate(request.parts):
-            answer = self._answer(
-                part, found[index], planned.get(index), chunks.get(index), left_bytes, first=not anything
-            )
+            answer = self._answer(part, found[index], loaded.get(index), left_bytes, first=not anything)
             if answer.records:
                 anything = True
                 left_bytes = max(0, left_bytes - sum(piece.nbytes for piece in answer.records))
             answers.append(answer)
         return answers
 
-    def _plan(self, request: Fetch, found: list[_Found]) -> dict[int, list[LogRange]]:
-        planned: dict[int, list[LogRange]] = {}
+    def _load_nowait(
+        self, request: Fetch, found: list[_Found]
+    ) -> tuple[dict[int, Loaded | KafscaleError], dict[int, int]]:
+        """What is in memory by the part's index; for the others, how many bytes are to be read."""
+        loaded: dict[int, Loaded | KafscaleError] = {}
+        missing: dict[int, int] = {}
         left_bytes = request.max_bytes
         for index, part in enumerate(request.parts):
             partition = found[index]
-            if not isinstance(partition, Partition) or (left_bytes <= 0 and planned):
+            if not isinstance(partition, Partition) or (left_bytes <= 0 and (loaded or missing)):
                 continue
-            ranges = ranges_to_read(partition.log, part.fetch_offset, min(part.max_bytes, left_bytes))
+            log, offset = partition.log, part.fetch_offset
+            max_bytes = min(part.max_bytes, left_bytes)
+            if offset < log.compacted_end:
+                if offset >= log.log_start:
+                    missing[index] = max_bytes
+                    left_bytes -= min(max_bytes, log.readable_bytes(offset))
+                continue
+            ranges = ranges_to_read(log, offset, max_bytes)
             if ranges:
-                planned[index] = ranges
+                at_hand = self._reader.load_nowait(ranges)
+                if at_hand is None:
+                    missing[index] = max_bytes
+                else:
+                    loaded[index] = Loaded(ranges, at_hand)
                 # The first range may be used in part only: what it surely gives is not known yet.
                 left_bytes -= sum(each.size_bytes for each in ranges[1:])
-        return planned
+        return loaded, missing
 
     async def _load(
         self,
         index: int,
+        request: Fetch,
         found: list[_Found],
-        planned: dict[int, list[LogRange]],
-        chunks: dict[int, list[memoryview] | KafscaleError],
+        max_bytes: int,
+        loaded: dict[int, Loaded | KafscaleError],
     ) -> None:
-        partition = found[index]
+        partition, offset = found[index], request.parts[index].fetch_offset
         assert isinstance(partition, Partition)
-        try:
-            chunks[index] = await self._reader.load(partition.log, planned[index])
-        except KafscaleError as error:
-            chunks[index] = error
+        log = partition.log
+        while offset >= log.log_start:
+            version = log.version
+            try:
+                loaded[index] = await self._reader.read(partition, offset, max_bytes)
+            except Moved as error:
+                if log.version != version:
+                    continue  # it was compacted meanwhile, and what it was compacted from is gone
+                loaded[index] = error
+            except KafscaleError as error:
+                loaded[index] = error
+            return
 
     def _answer(
         self,
         part: FetchPart,
         partition: _Found,
-        ranges: list[LogRange] | None,
-        chunks: list[memoryview] | KafscaleError | None,
+        loaded: Loaded | KafscaleError | None,
         left_bytes: int,
         *,
         first: bool,
@@ -249,16 +265,17 @@ class Fetcher:
         if not partition.readable:
             return FetchedPart(error=moved(part.tp))
         log = partition.log
+        if part.fetch_offset < log.log_start:
+            return FetchedPart(error=out_of_range(partition, part.fetch_offset))
         answer = FetchedPart(
             high_watermark=log.durable, log_start_offset=log.log_start, leader_epoch=partition.leader_epoch
         )
-        if isinstance(chunks, KafscaleError):
-            answer.error = chunks
-        elif ranges is not None and chunks is not None:
+        if isinstance(loaded, KafscaleError):
+            answer.error = loaded
+        elif loaded is not None:
             try:
                 answer.records = cut(
-                    ranges,
-                    chunks,
+                    *loaded,
                     offset=part.fetch_offset,
                     max_bytes=min(part.max_bytes, left_bytes),
                     at_least_one=first,

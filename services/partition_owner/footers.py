@@ -7,7 +7,6 @@ Rules: 1 of an index only what lies before the position's end counts, which is n
 recently used goes first.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import trio
@@ -21,6 +20,7 @@ from libs.segments.envelope import NeedMore
 from libs.segments.index import IndexedRange, IndexHead, index_start, parse_index_head, parse_index_part
 from libs.segments.keys import chain_index_key, chain_object_key
 from libs.segments.wal import WalFooter, WalRange
+from services.partition_owner.byte_lru import ByteLru
 from services.partition_owner.chain_writer import read_chain_object
 from services.partition_owner.parallel import for_each
 
@@ -61,9 +61,7 @@ class FooterReader:
     ) -> None:
         self._store = store
         self._gets_max = gets_max
-        self._bytes_max = cache_bytes_max
-        self._used_bytes = 0
-        self._cache: OrderedDict[str, tuple[_Index | _Footer, int]] = OrderedDict()
+        self._cache: ByteLru[str, _Index | _Footer] = ByteLru(cache_bytes_max)
         self._flights: SingleFlight[str, _Index | _Footer | None] = SingleFlight(nursery, runs_max=gets_max)
 
     def remember(self, footer: WalFooter) -> None:
@@ -123,8 +121,7 @@ class FooterReader:
     async def _cached(self, key: str, session: SessionId, seq: int) -> _Index | _Footer | None:
         cached = self._cache.get(key)
         if cached is not None:
-            self._cache.move_to_end(key)
-            return cached[0]
+            return cached
         is_index = key == chain_index_key(session, seq)
         read = self._read_index if is_index else self._read_footer
         value = await self._flights.run(key, lambda: read(session, seq))
@@ -152,17 +149,11 @@ class FooterReader:
         return _grouped(found)
 
     def _put(self, key: str, value: _Index | _Footer) -> None:
-        if key in self._cache:
-            return
         if isinstance(value, _Index):
             size_bytes = value.size_bytes
         else:
             size_bytes = _FOOTER_BYTES + sum(len(each) for each in value.values()) * _RANGE_BYTES
-        self._cache[key] = (value, size_bytes)
-        self._used_bytes += size_bytes
-        while self._used_bytes > self._bytes_max and len(self._cache) > 1:
-            _, (_, evicted_bytes) = self._cache.popitem(last=False)
-            self._used_bytes -= evicted_bytes
+        self._cache.put(key, value, size_bytes)
 
 
 def _grouped(footer: WalFooter) -> _Footer:

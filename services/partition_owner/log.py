@@ -36,6 +36,9 @@ class LogRange(NamedTuple):
     position: int
     size_bytes: int
 
+    def __str__(self) -> str:
+        return f"the range at {self.position} of chain object {self.session}/{self.seq}"
+
 
 class _Span(NamedTuple):
     session: SessionId

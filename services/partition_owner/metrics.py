@@ -24,22 +24,56 @@ def show_statistics(metrics: Metrics, read: Callable[[], OwnerStatistics]) -> No
     metrics.labelled_gauge(
         "kafscale_cache_bytes",
         "bytes in a cache",
-        lambda: [({"cache": "tail"}, read().tail_bytes), ({"cache": "cold"}, read().cold.used_bytes)],
+        lambda: [
+            ({"cache": "tail"}, read().tail_bytes),
+            ({"cache": "cold"}, read().cold.used_bytes),
+            ({"cache": "segment_index"}, read().segment_indexes.used_bytes),
+        ],
     )
     metrics.labelled_gauge(
         "kafscale_cache_bytes_max",
         "bound of a cache",
-        lambda: [({"cache": "tail"}, read().tail_bytes_max), ({"cache": "cold"}, read().cold.bytes_max)],
+        lambda: [
+            ({"cache": "tail"}, read().tail_bytes_max),
+            ({"cache": "cold"}, read().cold.bytes_max),
+            ({"cache": "segment_index"}, read().segment_indexes.bytes_max),
+        ],
     )
     metrics.observed_counter(
         "kafscale_cache_hits",
         "reads that a cache answered",
-        lambda: [({"cache": "tail"}, read().tail_hits), ({"cache": "cold"}, read().cold.hits)],
+        lambda: [
+            ({"cache": "tail"}, read().tail_hits),
+            ({"cache": "cold"}, read().cold.hits),
+            ({"cache": "segment_index"}, read().segment_indexes.hits),
+        ],
     )
     metrics.observed_counter(
         "kafscale_cache_misses",
         "reads that a cache could not answer",
-        lambda: [({"cache": "tail"}, read().tail_misses), ({"cache": "cold"}, read().cold.misses)],
+        lambda: [
+            ({"cache": "tail"}, read().tail_misses),
+            ({"cache": "cold"}, read().cold.misses),
+            ({"cache": "segment_index"}, read().segment_indexes.misses),
+        ],
+    )
+    metrics.gauge(
+        "kafscale_metadata_snapshot_timestamp_seconds",
+        "when the metadata store was last written to the bucket; 0 on owners that don't do it",
+        lambda: read().archive.last_ms / 1000,
+    )
+    metrics.gauge(
+        "kafscale_metadata_snapshot_bytes",
+        "size of the last snapshot that this owner wrote",
+        lambda: read().archive.last_bytes,
+    )
+    metrics.observed_counter(
+        "kafscale_metadata_snapshots",
+        "rounds that wrote a snapshot of the metadata store, or failed",
+        lambda: [
+            ({"outcome": "written"}, read().archive.written),
+            ({"outcome": "failed"}, read().archive.failures),
+        ],
     )
     metrics.observed_counter(
         "kafscale_sessions", "sessions begun by this process", lambda: [({}, read().sessions_begun)]

@@ -12,6 +12,10 @@ from struct import Struct
 from libs.model.errors import Corrupt
 from libs.records.layout import HEADER_BYTES, LENGTH_PREFIX_BYTES
 from services.partition_owner.log import LogRange, PartitionLog
+from services.partition_owner.segment_windows import SegmentWindow
+
+Place = LogRange | SegmentWindow
+"""Whole batches of a partition, in a chain object or in a segment."""
 
 RANGES_MAX = 1024
 """Of one partition in one fetch: where objects are tiny, a fetch ends before its bytes do."""
@@ -24,7 +28,7 @@ _LAST_DELTA_AT = 23
 def ranges_to_read(log: PartitionLog, offset: int, max_bytes: int) -> list[LogRange]:
     """The durable ranges from the one that holds `offset`, until they have `max_bytes`; at least one.
 
-    Empty where `offset` is the end of what is durable. Raises ValueError outside of the log.
+    Empty where `offset` is the end of what is durable. Raises ValueError outside of the log's ranges.
     """
     ranges: list[LogRange] = []
     total_bytes = 0
@@ -39,20 +43,20 @@ def ranges_to_read(log: PartitionLog, offset: int, max_bytes: int) -> list[LogRa
 
 
 def cut(
-    ranges: Sequence[LogRange],
+    places: Sequence[Place],
     chunks: Sequence[memoryview],
     *,
     offset: int,
     max_bytes: int,
     at_least_one: bool,
 ) -> list[memoryview]:
-    """The whole batches of `chunks` (the bytes of `ranges`) from `offset` on, within `max_bytes`.
+    """The whole batches of `chunks` (the bytes of `places`) from `offset` on, within `max_bytes`.
 
     `at_least_one`: the first batch is returned even where it alone is larger. Raises Corrupt.
     """
     pieces: list[memoryview] = []
     left_bytes = max_bytes
-    for found, chunk in zip(ranges, chunks, strict=True):
+    for found, chunk in zip(places, chunks, strict=True):
         _check(found, chunk)
         begin = 0 if found.base_offset >= offset else _position_of(offset, found, chunk)
         size_bytes = chunk.nbytes - begin
@@ -67,21 +71,15 @@ def cut(
     return pieces
 
 
-def _check(found: LogRange, chunk: memoryview) -> None:
+def _check(found: Place, chunk: memoryview) -> None:
     if chunk.nbytes != found.size_bytes or chunk.nbytes < HEADER_BYTES:
-        raise Corrupt(
-            f"chain object {found.session}/{found.seq} ends within the range at {found.position}:"
-            f" {chunk.nbytes} of {found.size_bytes} bytes"
-        )
+        raise Corrupt(f"{found} has only {chunk.nbytes} of {found.size_bytes} bytes")
     base_offset, _ = _START.unpack_from(chunk, 0)
     if base_offset != found.base_offset:
-        raise Corrupt(
-            f"chain object {found.session}/{found.seq} has offset {base_offset} at {found.position},"
-            f" not {found.base_offset}"
-        )
+        raise Corrupt(f"{found} begins with offset {base_offset}, not {found.base_offset}")
 
 
-def _position_of(offset: int, found: LogRange, chunk: memoryview) -> int:
+def _position_of(offset: int, found: Place, chunk: memoryview) -> int:
     """Where the batch that holds `offset` begins."""
     position = 0
     while position + HEADER_BYTES <= chunk.nbytes:
@@ -92,9 +90,7 @@ def _position_of(offset: int, found: LogRange, chunk: memoryview) -> int:
         if batch_length < HEADER_BYTES - LENGTH_PREFIX_BYTES:
             break
         position += LENGTH_PREFIX_BYTES + batch_length
-    raise Corrupt(
-        f"chain object {found.session}/{found.seq} has no batch with offset {offset} at {found.position}"
-    )
+    raise Corrupt(f"{found} has no batch with offset {offset}")
 
 
 def _end_within(chunk: memoryview, begin: int, max_bytes: int, *, at_least_one: bool) -> int:

@@ -42,6 +42,11 @@ from services.partition_owner.registry import Registry
 from services.partition_owner.rpc import PartitionOwnerRpc
 from services.partition_owner.sealing import Sealer
 from services.partition_owner.session import SessionKeeper, SessionLimits
+from services.partition_owner.segment_reads import (
+    SegmentReadLimits,
+    SegmentReads,
+    SegmentReadStatistics,
+)
 from services.partition_owner.tail_cache import TailCache
 
 CLOSE_SECONDS_SHARE = 0.4
@@ -72,6 +77,7 @@ class OwnerStatistics:
 
 
 class PartitionOwner:
+    segment_indexes: SegmentReadStatistics
     """Made by `open_partition_owner`."""
 
     def __init__(
@@ -149,6 +155,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
     options: OwnerOptions,
     *,
     owner_id: OwnerId,
+            segment_indexes=self._reader.segments.statistics(),
     address: str,
     zone: str = "",
     control_address: str = "",
@@ -192,6 +199,17 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             nursery=nursery,
         )
         sealer = Sealer(
+            segments=SegmentReads(
+                store=store,
+                cold=cold,
+                limits=SegmentReadLimits(
+                    index_cache_bytes_max=options.segment_index_cache_bytes_max,
+                    tail_gets_max=options.tail_gets_max,
+                    cold_gets_max=options.cold_gets_max,
+                    read_ahead_bytes=options.read_ahead_bytes,
+                ),
+                nursery=nursery,
+            ),
             store=store,
             metadata=metadata,
             owner_id=owner_id,

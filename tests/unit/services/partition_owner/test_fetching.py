@@ -12,10 +12,14 @@ from services.partition_owner.fetching import Fetch, FetchedPart, Fetcher, Fetch
 from services.partition_owner.partition import PartitionPhase
 from services.partition_owner.reader import Reader
 from services.partition_owner.registry import Registry
+from services.partition_owner.segment_reads import SegmentReadLimits, SegmentReads
 from services.partition_owner.tail_cache import TailCache
 from tests.unit.services.partition_owner.writing import Writing, partition
 
 LIMITS = ColdReadLimits(block_bytes=1 << 16, cache_bytes_max=1 << 20, tail_gets_max=1, cold_gets_max=1)
+SEGMENT_LIMITS = SegmentReadLimits(
+    index_cache_bytes_max=1 << 20, tail_gets_max=1, cold_gets_max=1, read_ahead_bytes=0
+)
 
 
 def fetcher_of(writing: Writing, nursery: trio.Nursery) -> tuple[Fetcher, Registry]:
@@ -23,7 +27,10 @@ def fetcher_of(writing: Writing, nursery: trio.Nursery) -> tuple[Fetcher, Regist
     registry.flusher = writing.flusher
     registry.add(writing.partition)
     cold = ColdReads(store=writing.scripted, limits=LIMITS, nursery=nursery)
-    reader = Reader(tail=TailCache(1 << 20), cold=cold, near_tail_bytes=1 << 20, read_ahead_bytes=0)
+    segments = SegmentReads(store=writing.scripted, cold=cold, limits=SEGMENT_LIMITS, nursery=nursery)
+    reader = Reader(
+        tail=TailCache(1 << 20), cold=cold, segments=segments, near_tail_bytes=1 << 20, read_ahead_bytes=0
+    )
     fetcher = Fetcher(
         registry=registry, reader=reader, reply_budget=ByteBudget(1 << 20), recorder=writing.recorder
     )
