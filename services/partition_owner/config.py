@@ -93,6 +93,16 @@ class OwnerOptions(BaseModel):
         default=100_000, ge=1, description="idempotent producers that a partition remembers"
     )
 
+    snapshot_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="how often a changed metadata store goes to the bucket; what a restore may lose of it",
+    )
+    snapshots_kept: int = Field(default=12, ge=1, description="newest snapshots of the metadata store kept")
+    snapshot_days: int = Field(
+        default=7, ge=0, description="days of which the last snapshot of the metadata store is kept"
+    )
+
     @model_validator(mode="after")
     def _bounds_fit(self) -> Self:
         if self.unflushed_bytes_max < self.object_bytes_target:

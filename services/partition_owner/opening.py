@@ -32,6 +32,7 @@ from services.partition_owner.partition import Partition
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.rebuild import ReadPosition, Rebuilt, rebuild
 from services.partition_owner.sealing import Sealer
+from services.partition_owner.topic_objects import TopicObjects
 
 _BACKOFF = Backoff(first_seconds=0.05, max_seconds=2.0)
 _CORRUPT_BACKOFF = Backoff(first_seconds=5.0, max_seconds=60.0)
@@ -53,6 +54,7 @@ class Opener:
         sealer: Sealer,
         footers: FooterReader,
         new_producers: Callable[[], ProducerStates],
+        topics: TopicObjects,
         clock: Clock,
         rand: Rand,
     ) -> None:
@@ -63,6 +65,7 @@ class Opener:
         self._sealer = sealer
         self._footers = footers
         self._new_producers = new_producers
+        self._topics = topics
         self._clock = clock
         self._rand = rand
 
@@ -127,6 +130,8 @@ class Opener:
         assigned, topic = record.assignment, self._view.topics.get(tp.topic_id)
         if (assigned.session, assigned.leader_epoch) != (self._flusher.session, epoch) or topic is None:
             return None
+        if record.state is None:  # before its first record the bucket has to know whose it will be
+            await self._topics.ensure_exists(topic)
         state = record.state or PartitionState()
         manifest, closed = await self._read_manifest_and_close(tp, assigned, state)
         read = await self._read(tp, closed)

@@ -23,8 +23,10 @@ from libs.model.errors import Invalid, KafscaleError, Unavailable
 from libs.model.ids import OwnerId, SessionId
 from libs.objectstore.port import ObjectStore
 from libs.rpc import IServable
+from services.partition_owner.archive import Archive, ArchiveLimits, ArchiveStatistics
 from services.partition_owner.assignments import Assignments
 from services.partition_owner.byte_budget import ByteBudget
+from services.partition_owner.collection.openings import Openings
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdReadStatistics
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.control import OwnerControl
@@ -41,16 +43,19 @@ from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry
 from services.partition_owner.rpc import PartitionOwnerRpc
 from services.partition_owner.sealing import Sealer
-from services.partition_owner.session import SessionKeeper, SessionLimits
 from services.partition_owner.segment_reads import (
     SegmentReadLimits,
     SegmentReads,
     SegmentReadStatistics,
 )
+from services.partition_owner.session import SessionKeeper, SessionLimits
 from services.partition_owner.tail_cache import TailCache
+from services.partition_owner.topic_objects import TopicObjects
 
 CLOSE_SECONDS_SHARE = 0.4
 """Of a drain's time: kept for flushing and sealing, when the hand-over takes too long."""
+ARCHIVE_SECONDS_SHARE = 0.1
+"""Of a drain's time: what a last snapshot of the metadata store may take, so that a clean stop loses none."""
 
 log = structlog.get_logger(__name__)
 
@@ -73,14 +78,15 @@ class OwnerStatistics:
     reply_bytes: int
     reply_bytes_max: int
     cold: ColdReadStatistics
+    segment_indexes: SegmentReadStatistics
     flusher: FlusherStatistics | None
+    archive: ArchiveStatistics
 
 
 class PartitionOwner:
-    segment_indexes: SegmentReadStatistics
     """Made by `open_partition_owner`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         keeper: SessionKeeper,
@@ -89,6 +95,7 @@ class PartitionOwner:
         handlers: PartitionOwnerRpc,
         control: OwnerControl,
         reader: Reader,
+        archive: Archive,
         unflushed: ByteBudget,
         replies: ByteBudget,
     ) -> None:
@@ -99,6 +106,7 @@ class PartitionOwner:
         self._unflushed = unflushed
         self._replies = replies
         self._reader = reader
+        self._archive = archive
         self._control = control
 
     def rpc_services(self) -> Sequence[IServable]:
@@ -128,6 +136,8 @@ class PartitionOwner:
                     log.info("owner_not_drained", reason=error.reason.value, error=error.message)
                 except KafscaleError as error:
                     log.warning("owner_not_drained", reason=error.reason.value, error=error.message)
+            with trio.move_on_after(deadline_seconds * ARCHIVE_SECONDS_SHARE):
+                await self._archive.round()
             await self._keeper.close()
 
     def statistics(self) -> OwnerStatistics:
@@ -146,7 +156,9 @@ class PartitionOwner:
             reply_bytes=self._replies.used_bytes,
             reply_bytes_max=self._replies.bytes_max,
             cold=self._reader.cold.statistics(),
+            segment_indexes=self._reader.segments.statistics(),
             flusher=None if flusher is None else flusher.statistics(),
+            archive=self._archive.statistics(),
         )
 
 
@@ -155,7 +167,6 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
     options: OwnerOptions,
     *,
     owner_id: OwnerId,
-            segment_indexes=self._reader.segments.statistics(),
     address: str,
     zone: str = "",
     control_address: str = "",
@@ -189,16 +200,6 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
         reader = Reader(
             tail=tail,
             cold=cold,
-            near_tail_bytes=options.object_bytes_target,
-            read_ahead_bytes=options.read_ahead_bytes,
-        )
-        footers = FooterReader(
-            store=store,
-            cache_bytes_max=options.footer_cache_bytes_max,
-            gets_max=options.opening_gets_max,
-            nursery=nursery,
-        )
-        sealer = Sealer(
             segments=SegmentReads(
                 store=store,
                 cold=cold,
@@ -210,6 +211,16 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 ),
                 nursery=nursery,
             ),
+            near_tail_bytes=options.object_bytes_target,
+            read_ahead_bytes=options.read_ahead_bytes,
+        )
+        footers = FooterReader(
+            store=store,
+            cache_bytes_max=options.footer_cache_bytes_max,
+            gets_max=options.opening_gets_max,
+            nursery=nursery,
+        )
+        sealer = Sealer(
             store=store,
             metadata=metadata,
             owner_id=owner_id,
@@ -217,6 +228,21 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             rand=rand,
             nursery=nursery,
             on_footer=footers.remember,
+        )
+
+        topics = TopicObjects(store=store, clock=clock, nursery=nursery)
+        archive = Archive(
+            owner_id=owner_id,
+            store=store,
+            metadata=metadata,
+            view=watcher.view,
+            topics=topics,
+            limits=ArchiveLimits(
+                every_seconds=options.snapshot_seconds,
+                recent_max=options.snapshots_kept,
+                days_max=options.snapshot_days,
+            ),
+            clock=clock,
         )
 
         def new_producers() -> ProducerStates:
@@ -245,6 +271,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 sealer=sealer,
                 footers=footers,
                 new_producers=new_producers,
+                topics=topics,
                 clock=clock,
                 rand=rand,
             )
@@ -263,6 +290,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 opener=opener,
                 hand_over=hand_over,
                 opening_at_once_max=options.openings_max,
+                openings=Openings(lambda: flusher.next_seq),
             )
 
         keeper = SessionKeeper(
@@ -292,6 +320,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             recorder=recorder,
         )
         nursery.start_soon(keeper.run)
+        nursery.start_soon(archive.run)
         yield PartitionOwner(
             keeper=keeper,
             registry=registry,
@@ -306,6 +335,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 unflushed=unflushed,
             ),
             reader=reader,
+            archive=archive,
             unflushed=unflushed,
             replies=replies,
         )

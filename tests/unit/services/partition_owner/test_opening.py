@@ -21,6 +21,7 @@ from services.partition_owner.footers import FooterReader
 from services.partition_owner.opening import Opener
 from services.partition_owner.producers import ProducerStates
 from services.partition_owner.sealing import Sealer
+from services.partition_owner.topic_objects import TopicObjects
 from tests.support.owners import EPOCH_MS, OwnerCluster, batch, open_owner_cluster, tp_of
 from tests.support.producing import read_all
 from tests.unit.services.partition_owner.writing import SESSION, TOPIC, Writing
@@ -129,6 +130,7 @@ async def test_an_opening_whose_reply_is_lost_is_known_before_it_is_given_back(
                 store=writing.scripted, cache_bytes_max=1 << 20, gets_max=1, nursery=nursery
             ),
             new_producers=lambda: ProducerStates(expiration_ms=1 << 40, count_max=10),
+            topics=TopicObjects(store=writing.scripted, clock=ManualClock(0), nursery=nursery),
             clock=ManualClock(0),
             rand=SeededRand("opening"),
         )
