@@ -15,6 +15,7 @@ from libs.clients.watcher import ClusterWatcher
 from libs.model.cluster import Assignment, AssignmentState
 from libs.model.errors import Unavailable
 from libs.model.ids import LeaderEpoch, OwnerId, SessionId, TopicPartition
+from services.partition_owner.collection.openings import Openings
 from services.partition_owner.handover import HandOver
 from services.partition_owner.opening import Opener
 from services.partition_owner.partition import Partition
@@ -75,6 +76,7 @@ class Assignments:
         opener: Opener,
         hand_over: HandOver,
         opening_at_once_max: int,
+        openings: Openings,
     ) -> None:
         self._owner_id = owner_id
         self._session = session
@@ -84,6 +86,7 @@ class Assignments:
         self._hand_over = hand_over
         self._places = trio.Semaphore(opening_at_once_max, max_value=opening_at_once_max)
         self._holds: dict[TopicPartition, Hold] = {}
+        self.openings = openings
 
     @property
     def holds(self) -> list[Hold]:
@@ -123,6 +126,7 @@ class Assignments:
             if hold is not None:
                 self._lose(hold)
             hold = self._holds[tp] = Hold(tp, assigned.leader_epoch)
+            self.openings.begin(tp, assigned.leader_epoch)
             nursery.start_soon(self._keep, hold)
         if assigned.state is AssignmentState.RELEASING and hold.leader_epoch == assigned.leader_epoch:
             hold.want(Wanted.RELEASED)

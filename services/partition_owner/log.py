@@ -204,6 +204,11 @@ class PartitionLog:
         """The durable ranges, those that are not compacted yet, in order. Not across `compacted`."""
         return map(self.range_at, range(self._durable_count))
 
+    def least_seq_of(self, session: SessionId) -> ChainSeq | None:
+        """The least chain object of `session` that a range is in; None: none is."""
+        seqs = (self._seqs[span.first_index] for span in self._spans if span.session == session)
+        return ChainSeq(least) if (least := min(seqs, default=None)) is not None else None
+
     def index_of(self, offset: int) -> int:
         """Index of the durable range that holds `offset`; the number of durable ranges where
         `offset` is their end.

@@ -127,12 +127,16 @@ class SessionKeeper:
 
     async def _stay_registered(self, flusher: Flusher) -> None:
         """Registers and renews until the session is over."""
-        failures = 0
+        failures, known = 0, False
         while True:
             await self._wait_not_stalled(flusher)
             try:
                 registration = await self._metadata.register_owner(
-                    self._owner(flusher.session), in_flight_max=self._limits.in_flight_max
+                    self._owner(flusher.session),
+                    in_flight_max=self._limits.in_flight_max,
+                    # A metadata store that knew this session and has no record of it was wiped or set back:
+                    # it may not say what of the chain is needed.
+                    known=known or flusher.next_seq > 0,
                 )
             except KafscaleError as error:
                 if isinstance(error, Fenced) and error.reason is Reason.SESSION_OVER:
@@ -142,7 +146,7 @@ class SessionKeeper:
                 log.warning("owner_not_registered", failures=failures, error=error.message)
                 await trio.sleep(_BACKOFF.delay_seconds(failures, self._rand))
                 continue
-            failures = 0
+            failures, known = 0, True
             self._lease_id = registration.lease_id
             log.info(
                 "owner_registered", session=str(flusher.session), lease_seconds=registration.lease_seconds

@@ -9,8 +9,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from libs.clients.watcher import ClusterWatcher
 from libs.model.cluster import Assignment, Topic
-from libs.model.ids import LeaderEpoch, OwnerId, TopicId, TopicPartition
+from libs.model.ids import ChainSeq, LeaderEpoch, OwnerId, TopicId, TopicPartition
 from services.partition_owner.assignments import Assignments
+from services.partition_owner.collection.openings import Openings
 from services.partition_owner.handover import HandOver
 from services.partition_owner.opening import Opener
 from services.partition_owner.partition import Partition
@@ -75,6 +76,7 @@ async def test_settings_that_change_while_a_partition_opens_hold_from_its_first_
         opener=cast(Opener, opener),
         hand_over=cast(HandOver, None),
         opening_at_once_max=1,
+        openings=Openings(lambda: ChainSeq(0)),
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(assignments.run)
