@@ -1,0 +1,59 @@
+"""What a seed makes of the world: how many of each service, their settings, how the ports behave.
+
+Owns: the draw. Rules: 1 limits are small, so that two minutes of virtual time see what takes hours otherwise:
+indexes, segments, merges, collections.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from libs.concurrency.rand import Rand
+from libs.objectstore.faulty import FaultPlan
+from services.gateway.config import GatewayOptions
+from services.metadata.config import MetadataOptions
+from services.partition_owner.config import OwnerOptions
+
+EPOCH_MS = 1_700_000_000_000
+
+_SMALL_OWNER: dict[str, Any] = {
+    "tail_cache_bytes_max": 1 << 20,
+    "cold_cache_bytes_max": 1 << 20,
+    "cold_block_bytes": 64 << 10,
+    "put_stalled_seconds": 5.0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldPlan:
+    owners: int
+    gateways: int
+    replicas: int
+    metadata: MetadataOptions
+    owner: OwnerOptions
+    gateway: GatewayOptions
+    calm: FaultPlan
+    """The object store on a good day."""
+    delay_steps: tuple[int, int]
+    """Of the network, in its smallest steps."""
+
+
+def draw_plan(rand: Rand) -> WorldPlan:
+    lease_seconds = rand.choice((2.0, 3.0, 6.0))
+    put_seconds = rand.choice(((0.001, 0.004), (0.005, 0.03), (0.02, 0.1)))
+    owner = {
+        **_SMALL_OWNER,
+        "flush_linger_ms": rand.choice((0.0, 1.0, 5.0)),
+        "flush_alone_ms": rand.choice((0.0, 5.0, 30.0)),
+        "flush_puts_per_second": rand.choice((5.0, 20.0, 100.0)),
+        "flush_in_flight_max": rand.choice((1, 2, 4, 4)),
+    }
+    return WorldPlan(
+        owners=rand.choice((2, 3, 3)),
+        gateways=rand.choice((1, 2, 3)),
+        replicas=rand.choice((1, 2, 3)),
+        metadata=MetadataOptions(lease_seconds=lease_seconds),
+        owner=OwnerOptions.model_validate(owner),
+        gateway=GatewayOptions(auto_create_topics=False, connections_max=100),
+        calm=FaultPlan(latency_seconds=put_seconds, timeout_seconds=rand.choice((1.0, 3.0))),
+        delay_steps=rand.choice(((0, 0), (0, 1), (1, 4))),
+    )

@@ -1,0 +1,195 @@
+"""The world of one seed: its ports, its services, its history, and what has been done to it.
+
+Owns: joining ports and services, the lives of processes, the count of operations and faults. Does not own:
+what clients and the nemesis do (actors), judging (checkers).
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from libs.concurrency.clock import LoopClock
+from libs.concurrency.rand import Rand, SeededRand
+from libs.model.cluster import Topic
+from tests.sim.facts import Injected, Paused, ProcessEnded, ProcessStarted, Woke
+from tests.sim.history import History
+from tests.sim.world.cluster import AnyMember, GatewayMember, OwnerMember, Ports, ReplicaMember
+from tests.sim.world.kv import RecordedKV
+from tests.sim.world.network import Network
+from tests.sim.world.plan import EPOCH_MS, WorldPlan
+from tests.sim.world.process import SimProcess
+from tests.sim.world.store import Bucket
+from tests.sim.world.trace import Trace
+
+READY_SECONDS_MAX: Final = 120.0
+NEMESIS: Final = "nemesis"
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What happened, for the report."""
+
+    operations: int = 0
+    by_operation: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+class World:
+    """Made by `open_world`."""
+
+    def __init__(
+        self,
+        *,
+        seed: str,
+        steps: int,
+        plan: WorldPlan,
+        nursery: trio.Nursery,
+        history: History,
+        trace: Trace,
+        bucket: Bucket,
+        kv: RecordedKV,
+        network: Network,
+    ) -> None:
+        self.seed = seed
+        self.steps = steps
+        self.plan = plan
+        self.nursery = nursery
+        self.history = history
+        self.trace = trace
+        self.bucket = bucket
+        self.kv = kv
+        self.network = network
+        self.clock = LoopClock(EPOCH_MS)
+        self.ports = Ports(plan=plan, network=network, bucket=bucket, kv=kv, nursery=nursery, seed=seed)
+        self.members: dict[str, AnyMember] = {}
+        self.counts = Counts()
+        self.topics: dict[str, Topic] = {}
+        """What the admin knows to exist, by name."""
+        self._lives: Counter[str] = Counter()
+
+    # Chance, and the budget of operations.
+
+    def rand(self, name: str) -> Rand:
+        return self.ports.rand(name)
+
+    @property
+    def done(self) -> bool:
+        """Whether clients have done all that this run is to do."""
+        return self.counts.operations >= self.steps
+
+    def operation(self, name: str) -> None:
+        self.counts.operations += 1
+        self.counts.by_operation[name] += 1
+
+    def fault(self, kind: str, target: str = "") -> None:
+        """Counts a fault and puts it into the history."""
+        self.counts.faults[kind] += 1
+        self.trace.note(trio.current_time(), f"fault {kind} {target}")
+        self.history.add(NEMESIS, Injected(fault=kind, target=target))
+
+    # Processes
+
+    def start(self, name: str) -> AnyMember:
+        """A new life of that process: o0, g1, m2 by the first letter of its kind."""
+        old = self.members.get(name)
+        assert old is None or not old.process.alive
+        kinds: Mapping[str, type[AnyMember]] = {"o": OwnerMember, "g": GatewayMember, "m": ReplicaMember}
+        life = self._lives[name]
+        self._lives[name] += 1
+        member = self.members[name] = kinds[name[0]](self.ports, name, life)
+        if old is not None:
+            member.clock.skew_ms = old.clock.skew_ms
+        member.start(self._ended)
+        self.nursery.start_soon(self._tell_ready, member)
+        return member
+
+    def kill(self, name: str) -> None:
+        """As kill -9: at once, and nothing more of it."""
+        member = self.members[name]
+        if member.process.alive:
+            self.history.add(NEMESIS, ProcessEnded(process=name, killed=True))
+            member.process.cut()
+            member.process.bury()
+
+    def pause(self, name: str) -> None:
+        """As SIGSTOP."""
+        member = self.members[name]
+        session = None
+        if isinstance(member, OwnerMember) and member.service is not None:
+            session = member.service.control().session
+        self.history.add(NEMESIS, Paused(process=name, session=session))
+        member.process.pause()
+
+    def resume(self, name: str) -> None:
+        member = self.members[name]
+        if member.process.alive and member.process.frozen:
+            self.history.add(NEMESIS, Woke(process=name))
+            member.process.resume()
+
+    def alive(self, kind: str = "") -> list[str]:
+        """Names of the processes that run, of that kind (o, g, m), paused ones too."""
+        return [
+            name for name, member in self.members.items() if member.process.alive and name.startswith(kind)
+        ]
+
+    def owners(self) -> list[OwnerMember]:
+        return [
+            member
+            for member in self.members.values()
+            if isinstance(member, OwnerMember) and member.process.alive
+        ]
+
+    def replicas(self) -> list[ReplicaMember]:
+        return [
+            member
+            for member in self.members.values()
+            if isinstance(member, ReplicaMember) and member.process.alive
+        ]
+
+    async def start_all(self) -> None:
+        """Every process of the plan, ready."""
+        counts = {"m": self.plan.replicas, "o": self.plan.owners, "g": self.plan.gateways}
+        members = [self.start(f"{kind}{index}") for kind, count in counts.items() for index in range(count)]
+        with trio.fail_after(READY_SECONDS_MAX):
+            for member in members:
+                while not member.ready.is_set():
+                    if member.process.error is not None:
+                        raise RuntimeError(f"{member.name} can't start") from member.process.error
+                    await trio.sleep(0.05)
+
+    async def _tell_ready(self, member: AnyMember) -> None:
+        await member.ready.wait()
+        self.history.add(member.name, ProcessStarted(process=member.name))
+
+    def _ended(self, process: SimProcess) -> None:
+        if process.error is None:
+            return
+        if self.members[process.name].process is process:
+            error = f"{type(process.error).__name__}: {process.error}"
+            self.history.add(process.name, ProcessEnded(process=process.name, killed=False, error=error))
+
+
+@asynccontextmanager
+async def open_world(*, seed: str, steps: int, plan: WorldPlan, lines_kept: int = 0) -> AsyncIterator[World]:
+    """A world without processes yet; all ends with the block."""
+    trace = Trace(lines_kept=lines_kept)
+    history = History(trio.current_time)
+    network = Network(rand=SeededRand(f"{seed}/network"), trace=trace, delay_steps=plan.delay_steps)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(network.run)
+        yield World(
+            seed=seed,
+            steps=steps,
+            plan=plan,
+            nursery=nursery,
+            history=history,
+            trace=trace,
+            bucket=Bucket(LoopClock(EPOCH_MS), history, trace),
+            kv=RecordedKV(history, trace),
+            network=network,
+        )
+        nursery.cancel_scope.cancel()
