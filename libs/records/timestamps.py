@@ -39,17 +39,22 @@ class TimestampedOffset(NamedTuple):
 
 
 def find_offset_for_timestamp(
-    batch: BatchView, timestamp_ms: int, *, decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
+    batch: BatchView,
+    timestamp_ms: int,
+    *,
+    least_offset: int = 0,
+    decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX,
 ) -> TimestampedOffset | None:
-    """The first record whose timestamp is at or after `timestamp_ms`; None when the batch has none.
+    """The first record from `least_offset` on whose timestamp is at or after `timestamp_ms`; None when the
+    batch has none.
 
     `batch` has its final offset. Raises Invalid (CORRUPT_MESSAGE, or MESSAGE_TOO_LARGE beyond
     `decompressed_bytes_max`) when the payload is no list of records: the header is then all there is.
     """
-    if batch.max_timestamp_ms < timestamp_ms:
+    if batch.max_timestamp_ms < timestamp_ms or batch.last_offset < least_offset:
         return None
     if batch.attributes & LOG_APPEND_TIME_BIT:
-        return TimestampedOffset(batch.base_offset, batch.max_timestamp_ms)
+        return TimestampedOffset(max(batch.base_offset, least_offset), batch.max_timestamp_ms)
     payload = decompress(batch, decompressed_bytes_max=decompressed_bytes_max)
     for offset_delta, timestamp_delta in _record_deltas(payload, batch.record_count):
         record_timestamp_ms = batch.base_timestamp_ms + timestamp_delta
@@ -57,7 +62,7 @@ def find_offset_for_timestamp(
             raise _corrupt(
                 f"a record at delta {offset_delta}, time {record_timestamp_ms} is not in its batch"
             )
-        if record_timestamp_ms >= timestamp_ms:
+        if record_timestamp_ms >= timestamp_ms and batch.base_offset + offset_delta >= least_offset:
             return TimestampedOffset(batch.base_offset + offset_delta, record_timestamp_ms)
     return None
 

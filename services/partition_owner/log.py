@@ -250,20 +250,35 @@ class PartitionLog:
         before_bytes = self._totals[first - 1] if first else self._trimmed_bytes
         return self._totals[self._durable_count - 1] - before_bytes
 
-    def index_at_time(self, timestamp_ms: int, *, after: int | None = None) -> int | None:
-        """The first durable range (`after`: the first one behind that index) with a record at or after
-        `timestamp_ms`; None where there is none.
-        """
-        end = self._durable_count
-        if after is None:
-            index = bisect_left(self._times, timestamp_ms, hi=end)
-            return index if index < end else None
-        return next((at for at in range(after + 1, end) if self._own_times[at] >= timestamp_ms), None)
+    def index_at_time(self, timestamp_ms: int) -> int | None:
+        """The first durable range with a record at or after `timestamp_ms`; None where there is none."""
+        index = bisect_left(self._times, timestamp_ms, hi=self._durable_count)
+        return index if index < self._durable_count else None
 
-    def max_time_ms(self) -> int:
-        """The greatest timestamp of the segments and durable ranges; -1 for an empty log."""
-        latest_ms = self._times[self._durable_count - 1] if self._durable_count else NOT_AT_ALL
-        return max(latest_ms, self._list.max_time_ms)
+    def at_time(self, timestamp_ms: int, from_offset: int) -> SegmentRef | LogRange | None:
+        """The first segment or durable range that has `from_offset` or is behind it, and has a record at or
+        after `timestamp_ms`, perhaps below `from_offset`; None where there is none.
+        """
+        found = self._list.at_time(timestamp_ms, from_offset)
+        if found is not None:
+            return found
+        first = self.index_at_time(timestamp_ms)
+        if first is None or from_offset >= self.durable:
+            return None
+        first = max(first, self.index_of(max(from_offset, self.compacted_end)))
+        times = self._own_times
+        index = next((at for at in range(first, self._durable_count) if times[at] >= timestamp_ms), None)
+        return None if index is None else self.range_at(index)
+
+    def max_time_ms(self, from_offset: int) -> int:
+        """The greatest timestamp of the segments and durable ranges that have `from_offset` or are behind it;
+        -1 where there are none.
+        """
+        latest_ms = self._list.max_time_ms(from_offset)
+        if from_offset < self.durable:
+            first = self.index_of(max(from_offset, self.compacted_end))
+            latest_ms = max(latest_ms, max(self._own_times[first : self._durable_count], default=NOT_AT_ALL))
+        return latest_ms
 
     def epochs(self) -> tuple[EpochStart, ...]:
         """The first offset of each leader epoch, in order, of all that is in the log."""

@@ -118,6 +118,16 @@ class Reader:
                 chunks += at_hand
         return Loaded(places, chunks)
 
+    async def offset_before(self, partition: Partition, segment: SegmentRef, timestamp_ms: int) -> int:
+        """Where in a segment to begin looking for a time. Raises like `read`."""
+        near_tail = partition.log.readable_bytes(segment.name.base_offset) <= self._near_tail_bytes
+        try:
+            return await self._segments.offset_before(
+                partition.folder, segment, timestamp_ms, near_tail=near_tail
+            )
+        except NotFound as error:
+            raise _old_list(error) from error
+
     async def load(self, log: PartitionLog, ranges: Sequence[LogRange]) -> list[memoryview]:
         """The bytes of the ranges; what follows them is read ahead. Raises Moved, Unavailable, Corrupt."""
         near_tail = log.readable_bytes(ranges[0].base_offset) <= self._near_tail_bytes

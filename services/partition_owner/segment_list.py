@@ -29,11 +29,6 @@ class SegmentList:
     def size_bytes(self) -> int:
         return self._totals[-1]
 
-    @property
-    def max_time_ms(self) -> int:
-        """-1 without segments."""
-        return self._times[-1] if self._times else -1
-
     def find(self, offset: int) -> int:
         """Index of the segment that holds `offset`, else of the first one behind it; their number where there
         is none."""
@@ -43,9 +38,16 @@ class SegmentList:
         """Bytes of the segments from the one that `find` gives on."""
         return self._totals[-1] - self._totals[self.find(offset)]
 
-    def find_time(self, timestamp_ms: int) -> int:
-        """Index of the first segment with a record at or after `timestamp_ms`; their number for none."""
-        return bisect_left(self._times, timestamp_ms)
+    def at_time(self, timestamp_ms: int, from_offset: int) -> SegmentRef | None:
+        """The first segment that has `from_offset` or is behind it, and has a record at or after
+        `timestamp_ms`.
+        """
+        first = max(self.find(from_offset), bisect_left(self._times, timestamp_ms))
+        return next((each for each in self.segments[first:] if each.max_timestamp_ms >= timestamp_ms), None)
+
+    def max_time_ms(self, from_offset: int) -> int:
+        """The greatest timestamp of the segments that have `from_offset` or are behind it; -1 for none."""
+        return max((each.max_timestamp_ms for each in self.segments[self.find(from_offset) :]), default=-1)
 
 
 def _last_offset(segment: SegmentRef) -> int:

@@ -118,6 +118,12 @@ class SegmentReads:
             self._read_ahead(folder, segments, len(loaded) - 1, loaded[-1].window)
         return loaded
 
+    async def offset_before(
+        self, folder: PartitionFolder, segment: SegmentRef, timestamp_ms: int, *, near_tail: bool
+    ) -> int:
+        """Where in the segment to begin looking for a time. Raises like `load`."""
+        return (await self._index(folder, segment, near_tail=near_tail)).offset_before(timestamp_ms)
+
     def statistics(self) -> SegmentReadStatistics:
         indexes = self._indexes
         return SegmentReadStatistics(indexes.used_bytes, indexes.bytes_max, indexes.hits, indexes.misses)

@@ -73,9 +73,14 @@ def test_look_ups_agree_with_a_list(
     for time in range(-1, 22):
         expected = next((index for index in range(durable) if times[index] >= time), None)
         assert log.index_at_time(time) == expected
-    greatest = max(times[:durable], default=-1)
-    assert log.max_time_ms() == greatest
-    assert log.index_at_time(greatest) == (times.index(greatest) if durable else None)
+        for index in range(durable):
+            behind = next((each for each in range(index, durable) if times[each] >= time), None)
+            found = log.at_time(time, model[index].end_offset - 1)
+            assert found == (None if behind is None else model[behind])
+        assert log.at_time(time, end) is None
+    for index in range(durable):
+        assert log.max_time_ms(model[index].base_offset) == max(times[index:durable])
+    assert log.max_time_ms(end) == -1
 
 
 def test_frontiers_only_move_forward() -> None:
