@@ -1,4 +1,4 @@
-"""No live object is collected: nothing that is referenced was deleted, and nothing deleted is referenced later.
+"""No live object is collected: what is referenced is not deleted, what was deleted is not referenced later.
 
 Owns: the judgement, along the history: a reference counts from the commit that made it to the one that ended
 it. Does not own: the seal that ends a chain (promise 5), what should have been deleted (no_orphan).

@@ -5,7 +5,7 @@ collection takes: the run gives it its time (`EndState.collected`), and what bec
 GRACE_SECONDS is not judged.
 Clauses, of what may stay:
 1 of a live session's chain: what a state names and what follows, or all of it above the durable end; of an
-  ended one: what a state names, the seal at its end; of both the greatest marker, and indexes over what stays;
+  ended one: what a state names, the seal at its end; of both the greatest marker, indexes over what stays;
 2 in a partition's folder: what its state's manifest or its newest manifest names, and uploads of the
   assignment's own epoch that no state ever named;
 3 nothing of a deleted topic; `meta/` stays.

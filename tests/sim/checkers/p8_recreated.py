@@ -30,28 +30,39 @@ def check(history: History) -> list[Violation]:
     """What breaks the promise."""
     story = tell(history)
     return [
-        *_in_two_topics(story),
-        *_from_another_topic(story),
+        *_in_two_topics(history, story),
+        *_from_another_topic(history, story),
         *_offsets_of_another(history, story),
         *_not_empty(story),
         *_stored_elsewhere(history),
     ]
 
 
-def _in_two_topics(story: Story) -> list[Violation]:
+def _all_seen(history: History, story: Story) -> dict[tuple[TopicPartition, str], tuple[int, int]]:
+    """Every value that was read in a partition: the offset and the entry (-1: the final read) of one read."""
+    seen: dict[tuple[TopicPartition, str], tuple[int, int]] = {}
+    for read in story.reads:
+        for record in read.answer.records:
+            seen.setdefault((read.tp, record.value), (record.offset, read.answered))
+    for tp, final in ({} if history.end is None else history.end.reads).items():
+        for record in final.records:
+            seen.setdefault((tp, record.value), (record.offset, -1))
+    return seen
+
+
+def _in_two_topics(history: History, story: Story) -> list[Violation]:
     homes: dict[str, tuple[TopicId, int]] = {}
     found = []
-    for tp, known in story.truth.items():
-        for seen in known.values():
-            home, entry = homes.setdefault(seen.record.value, (tp.topic_id, seen.entry))
-            if home != tp.topic_id and not _sent_to_both(story, seen.record.value):
-                found.append(
-                    Violation(
-                        checker=NAME,
-                        what=f"{seen.record.value} was read in topic {home} and in topic {tp.topic_id}",
-                        evidence=(entry, seen.entry),
-                    )
+    for (tp, value), (_, entry) in _all_seen(history, story).items():
+        home, before = homes.setdefault(value, (tp.topic_id, entry))
+        if home != tp.topic_id and not _sent_to_both(story, value):
+            found.append(
+                Violation(
+                    checker=NAME,
+                    what=f"{value} was read in topic {home} and in topic {tp.topic_id}",
+                    evidence=(before, entry),
                 )
+            )
     return found
 
 
@@ -60,22 +71,18 @@ def _sent_to_both(story: Story, value: str) -> bool:
     return len(story.sends_of.get(value, ())) > 1
 
 
-def _from_another_topic(story: Story) -> list[Violation]:
+def _from_another_topic(history: History, story: Story) -> list[Violation]:
     found = []
-    for tp, known in story.truth.items():
-        for offset, seen in known.items():
-            sends = story.sends_of.get(seen.record.value, [])
-            if sends and not any(_may_meet(story, each, tp) for each in sends):
-                found.append(
-                    Violation(
-                        checker=NAME,
-                        what=(
-                            f"{seen.record.value}, sent to topic {sends[0].sent.tp.topic_id},"
-                            f" is at {offset} of {tp}"
-                        ),
-                        evidence=(sends[0].asked, seen.entry),
-                    )
+    for (tp, value), (offset, entry) in _all_seen(history, story).items():
+        sends = story.sends_of.get(value, [])
+        if sends and not any(_may_meet(story, each, tp) for each in sends):
+            found.append(
+                Violation(
+                    checker=NAME,
+                    what=f"{value}, sent to topic {sends[0].sent.tp.topic_id}, is at {offset} of {tp}",
+                    evidence=(sends[0].asked, entry),
                 )
+            )
     return found
 
 
