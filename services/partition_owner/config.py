@@ -18,6 +18,7 @@ from libs.model.limits import (
     MIB,
     UNFLUSHED_BYTES_MAX,
 )
+from libs.segments.layout import SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX
 
 _DAY_MS = 24 * 60 * 60 * 1000
 
@@ -93,6 +94,56 @@ class OwnerOptions(BaseModel):
         default=100_000, ge=1, description="idempotent producers that a partition remembers"
     )
 
+    compaction_age_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="age at which records in chain objects are rewritten into segments of their partition",
+    )
+    compaction_behind_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="the same for records in chains of earlier owners, which the next takeover would read",
+    )
+    compaction_bytes_target: int = Field(
+        default=64 * MIB,
+        ge=64 * KIB,
+        description="uncompacted bytes at which a partition is rewritten at once",
+    )
+    segment_bytes_max: int = Field(
+        default=SEGMENT_BYTES_DEFAULT,
+        ge=64 * KIB,
+        le=SEGMENT_BYTES_MAX,
+        description="size up to which segments are written and merged",
+    )
+    compaction_merge_factor: int = Field(
+        default=8, ge=2, le=64, description="segments of about one size that are merged into one"
+    )
+    compactions_max: int = Field(default=4, ge=1, description="partitions compacted at a time")
+    compaction_buffer_bytes_max: int = Field(
+        default=256 * MIB, ge=MIB, description="record bytes that compaction holds in memory"
+    )
+    compaction_gets_max: int = Field(default=8, ge=1, description="parallel GETs of compaction")
+    compaction_check_seconds: float = Field(
+        default=10.0, gt=0, description="how often it is looked whether something is to be compacted"
+    )
+    retention_check_seconds: float = Field(
+        default=300.0, gt=0, description="how often a partition's retention is looked at"
+    )
+    collection_enabled: bool = Field(
+        default=True, description="whether objects that nothing can name any more are deleted"
+    )
+    collection_check_seconds: float = Field(
+        default=60.0, gt=0, description="how often it is looked whether something may be deleted"
+    )
+    collection_delay_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="how long a deletable object stays for readers that began before; also how long a session"
+        " is gone before its chain is sealed for that",
+    )
+    collection_sweep_seconds: float = Field(
+        default=6 * 60 * 60.0, gt=0, description="time between two walks through the whole bucket for orphans"
+    )
     snapshot_seconds: float = Field(
         default=300.0,
         gt=0,

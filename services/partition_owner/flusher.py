@@ -109,6 +109,11 @@ class Flusher:
         return self._chain.next_seq
 
     @property
+    def durable_seq(self) -> ChainSeq:
+        """Every object of the chain below it is durable."""
+        return self._chain.durable_seq
+
+    @property
     def oldest_put_at(self) -> float | None:
         """When the oldest PUT in flight began, on Trio's clock."""
         return self._chain.oldest_begun_at

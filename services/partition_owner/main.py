@@ -81,7 +81,7 @@ async def open_process(host: Host[OwnerSettings]) -> AsyncIterator[OwnerProcess]
                 watcher=watcher,
                 clock=host.clock,
                 rand=host.rand,
-                threads=Threads({RECORDS_POOL: 2}),
+                threads=Threads({RECORDS_POOL: 3}),
                 recorder=recorder,
             )
         )

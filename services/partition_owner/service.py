@@ -26,8 +26,9 @@ from libs.rpc import IServable
 from services.partition_owner.archive import Archive, ArchiveLimits, ArchiveStatistics
 from services.partition_owner.assignments import Assignments
 from services.partition_owner.byte_budget import ByteBudget
-from services.partition_owner.collection.openings import Openings
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdReadStatistics
+from services.partition_owner.collection.openings import Openings
+from services.partition_owner.compaction.service import Compaction, CompactionStatistics
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.control import OwnerControl
 from services.partition_owner.fetching import Fetcher
@@ -81,6 +82,7 @@ class OwnerStatistics:
     segment_indexes: SegmentReadStatistics
     flusher: FlusherStatistics | None
     archive: ArchiveStatistics
+    compaction: CompactionStatistics
 
 
 class PartitionOwner:
@@ -96,6 +98,7 @@ class PartitionOwner:
         control: OwnerControl,
         reader: Reader,
         archive: Archive,
+        compaction: Compaction,
         unflushed: ByteBudget,
         replies: ByteBudget,
     ) -> None:
@@ -107,6 +110,7 @@ class PartitionOwner:
         self._replies = replies
         self._reader = reader
         self._archive = archive
+        self._compaction = compaction
         self._control = control
 
     def rpc_services(self) -> Sequence[IServable]:
@@ -159,6 +163,7 @@ class PartitionOwner:
             segment_indexes=self._reader.segments.statistics(),
             flusher=None if flusher is None else flusher.statistics(),
             archive=self._archive.statistics(),
+            compaction=self._compaction.statistics(),
         )
 
 
@@ -250,6 +255,19 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 expiration_ms=options.producer_expiration_ms, count_max=options.producers_per_partition_max
             )
 
+        compaction = Compaction(
+            options,
+            registry=registry,
+            store=store,
+            tail=tail,
+            metadata=metadata,
+            new_producers=new_producers,
+            clock=clock,
+            rand=rand,
+            threads=threads,
+            nursery=nursery,
+        )
+
         def new_flusher(session: SessionId) -> Flusher:
             return Flusher(
                 session=session,
@@ -306,6 +324,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             registry=registry,
             new_flusher=new_flusher,
             new_assignments=new_assignments,
+            background=(compaction.run,),
             limits=SessionLimits(
                 in_flight_max=options.flush_in_flight_max, stalled_seconds=options.put_stalled_seconds
             ),
@@ -336,6 +355,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             ),
             reader=reader,
             archive=archive,
+            compaction=compaction,
             unflushed=unflushed,
             replies=replies,
         )

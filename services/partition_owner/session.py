@@ -8,7 +8,7 @@ lost lease alone ends nothing: the same session registers again (promise 5); 3 w
 stalled and there are other owners, the lease is not renewed, so that the partitions can move.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -44,7 +44,7 @@ class SessionLimits:
 class SessionKeeper:
     """`run` goes through sessions until `close` was called and the last one has ended."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a session's life needs, by name
         self,
         *,
         owner: Callable[[SessionId], Owner],
@@ -53,15 +53,18 @@ class SessionKeeper:
         registry: Registry,
         new_flusher: Callable[[SessionId], Flusher],
         new_assignments: Callable[[Flusher], Assignments],
+        background: Sequence[Callable[[Flusher], Awaitable[None]]] = (),
         limits: SessionLimits,
         rand: Rand,
     ) -> None:
+        """`background`: what runs beside the flusher as long as a session lives."""
         self._owner = owner
         self._metadata = metadata
         self._watcher = watcher
         self._registry = registry
         self._new_flusher = new_flusher
         self._new_assignments = new_assignments
+        self._background = background
         self._limits = limits
         self._rand = rand
         self._closing = False
@@ -91,6 +94,8 @@ class SessionKeeper:
                 nursery.start_soon(flusher.run)
                 nursery.start_soon(self._stay_registered, flusher)
                 nursery.start_soon(assignments.run)
+                for each in self._background:
+                    nursery.start_soon(each, flusher)
                 await flusher.over.wait()
                 self._registry.drop_all()
                 nursery.cancel_scope.cancel()

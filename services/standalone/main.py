@@ -133,7 +133,7 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
                 watcher=watcher,
                 clock=clock,
                 rand=rand,
-                threads=Threads({RECORDS_POOL: 1}),
+                threads=Threads({RECORDS_POOL: 2}),
                 recorder=OwnerRecorder(host.metrics),
             )
         )

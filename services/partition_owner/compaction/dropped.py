@@ -2,8 +2,8 @@
 
 Owns: the queue between compaction and collection. Does not own: deleting, and when.
 Rules (design section 3, rule 16): 1 only what a committed pointer dropped comes here: it can never be named
-again; 2 the queue outlives sessions: what was dropped stays dropped; 3 it is bounded: what does not fit is left
-to the search for orphans.
+again; 2 the queue outlives sessions: what was dropped stays dropped; 3 it is bounded: what does not fit is
+left to the search for orphans.
 """
 
 from collections import deque
