@@ -4,7 +4,7 @@ clients' bytes, only Corrupt out of stored ones."""
 from libs.records.batch import BatchView, iter_batches, split_batches, whole_batches
 from libs.records.layout import Codec, TimestampType
 from libs.records.patch import patch_in_place, patched, patched_bytes, with_log_append_time
-from libs.records.timestamps import TimestampedOffset, find_offset_for_timestamp
+from libs.records.timestamps import TimestampedOffset, find_offset_for_timestamp, greatest_timestamp
 from libs.records.validate import validate_batch, validate_records, verify_stored
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "TimestampType",
     "TimestampedOffset",
     "find_offset_for_timestamp",
+    "greatest_timestamp",
     "iter_batches",
     "patch_in_place",
     "patched",

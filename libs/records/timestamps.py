@@ -16,6 +16,7 @@ import cramjam
 
 from libs.model.buffers import Buffer
 from libs.model.errors import Invalid, Reason
+from libs.model.ids import NO_TIMESTAMP_MS
 from libs.records.batch import BatchView
 from libs.records.layout import (
     DECOMPRESSED_BYTES_MAX,
@@ -55,16 +56,25 @@ def find_offset_for_timestamp(
         return None
     if batch.attributes & LOG_APPEND_TIME_BIT:
         return TimestampedOffset(max(batch.base_offset, least_offset), batch.max_timestamp_ms)
-    payload = decompress(batch, decompressed_bytes_max=decompressed_bytes_max)
-    for offset_delta, timestamp_delta in _record_deltas(payload, batch.record_count):
-        record_timestamp_ms = batch.base_timestamp_ms + timestamp_delta
-        if not 0 <= offset_delta <= batch.last_offset_delta or record_timestamp_ms > batch.max_timestamp_ms:
-            raise _corrupt(
-                f"a record at delta {offset_delta}, time {record_timestamp_ms} is not in its batch"
-            )
-        if record_timestamp_ms >= timestamp_ms and batch.base_offset + offset_delta >= least_offset:
-            return TimestampedOffset(batch.base_offset + offset_delta, record_timestamp_ms)
+    for found in _records(batch, decompressed_bytes_max):
+        if found.timestamp_ms >= timestamp_ms and found.offset >= least_offset:
+            return found
     return None
+
+
+def greatest_timestamp(
+    batch: BatchView, *, least_offset: int, decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX
+) -> int:
+    """The greatest timestamp of the batch's records from `least_offset` on; -1 where there are none.
+
+    Raises Invalid like `find_offset_for_timestamp`.
+    """
+    if batch.base_offset >= least_offset or batch.attributes & LOG_APPEND_TIME_BIT:
+        return batch.max_timestamp_ms if batch.last_offset >= least_offset else NO_TIMESTAMP_MS
+    return max(
+        (each.timestamp_ms for each in _records(batch, decompressed_bytes_max) if each.offset >= least_offset),
+        default=NO_TIMESTAMP_MS,
+    )
 
 
 def decompress(batch: BatchView, *, decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX) -> memoryview:
@@ -104,6 +114,15 @@ def _xerial_blocks(payload: memoryview) -> Iterator[memoryview]:
             raise _corrupt("a snappy frame announces more bytes than there are")
         yield payload[position : position + size]
         position += size
+
+
+def _records(batch: BatchView, decompressed_bytes_max: int) -> Iterator[TimestampedOffset]:
+    payload = decompress(batch, decompressed_bytes_max=decompressed_bytes_max)
+    for offset_delta, timestamp_delta in _record_deltas(payload, batch.record_count):
+        timestamp_ms = batch.base_timestamp_ms + timestamp_delta
+        if not 0 <= offset_delta <= batch.last_offset_delta or timestamp_ms > batch.max_timestamp_ms:
+            raise _corrupt(f"a record at delta {offset_delta}, time {timestamp_ms} is not in its batch")
+        yield TimestampedOffset(batch.base_offset + offset_delta, timestamp_ms)
 
 
 def _record_deltas(payload: Buffer, record_count: int) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,13 @@ from typing import NamedTuple
 from libs.concurrency.threads import Threads
 from libs.model.errors import Corrupt, Invalid, Moved
 from libs.model.ids import NO_TIMESTAMP_MS, LeaderEpoch, TopicPartition
-from libs.records import BatchView, TimestampedOffset, find_offset_for_timestamp, iter_batches
+from libs.records import (
+    BatchView,
+    TimestampedOffset,
+    find_offset_for_timestamp,
+    greatest_timestamp,
+    iter_batches,
+)
 from libs.segments.manifest import SegmentRef
 from services.partition_owner.access import find_readable
 from services.partition_owner.log import LogRange
@@ -146,14 +152,16 @@ def _first_at(
 
 
 def _latest_of(chunk: memoryview, least_offset: int) -> tuple[int, int]:
-    """The greatest timestamp of the batches from the least offset on; and where the chunk ends."""
+    """The greatest timestamp of the records from the least offset on; and where the chunk ends."""
     batches = _stored_batches(chunk)
-    times_ms = (
-        batch.max_timestamp_ms
-        for batch in batches
-        if batch.base_offset >= least_offset or _in_batch(batch, batch.max_timestamp_ms, least_offset)
-    )
-    return max(times_ms, default=NO_TIMESTAMP_MS), batches[-1].next_offset
+    return max(_latest_in(batch, least_offset) for batch in batches), batches[-1].next_offset
+
+
+def _latest_in(batch: BatchView, least_offset: int) -> int:
+    try:
+        return greatest_timestamp(batch, least_offset=least_offset)
+    except Invalid:
+        return batch.max_timestamp_ms  # as in `_in_batch`
 
 
 def _in_batch(batch: BatchView, timestamp_ms: int, least_offset: int) -> TimestampedOffset | None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.model.errors import Invalid, Reason
-from libs.records import Codec, find_offset_for_timestamp, split_batches
+from libs.records import Codec, find_offset_for_timestamp, greatest_timestamp, split_batches
 from libs.records.batch import BatchView
 from libs.records.timestamps import decompress
 from tests.support.records import Record, encode_batch, encode_records
@@ -47,6 +47,17 @@ def test_every_codec(name: str) -> None:
     assert find_offset_for_timestamp(batch, 1015) == (12, 1020)
     assert find_offset_for_timestamp(batch, 0) == (10, 1000)
     assert find_offset_for_timestamp(batch, 1031) is None
+
+
+def test_records_below_the_least_offset_do_not_count() -> None:
+    """The log may start in the middle of a batch."""
+    records = [Record(None, b"v", time) for time in (1030, 1000, 1020, 1010)]
+    batch = batch_of(Codec.NONE, encode_records(records), records)
+    assert find_offset_for_timestamp(batch, 1015) == (10, 1030)
+    assert find_offset_for_timestamp(batch, 1015, least_offset=11) == (12, 1020)
+    assert find_offset_for_timestamp(batch, 1015, least_offset=13) is None
+    greatest = [greatest_timestamp(batch, least_offset=offset) for offset in range(9, 15)]
+    assert greatest == [1030, 1030, 1020, 1020, 1010, -1]
 
 
 @pytest.mark.parametrize("name", [name for name in PAYLOADS if name != "none"])
