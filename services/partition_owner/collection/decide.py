@@ -14,10 +14,14 @@ moves from there into a partition's state. Memory is read first: an opening is s
 the state, which is read later, or begins later, at or above the `durable` that was read first. An object of a
 partition's folder is named by a manifest that was committed before its epoch was over: the assignment that is
 read after the LIST has a greater epoch, so that no commit can name it any more.
+
+A dead chain is sealed before the references are read that judge it. Else its owner, alive after all, could
+register, open a partition and acknowledge records between the read and the seal. Behind the seal whatever it
+opens begins at the chain's end or beyond it, and is empty.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from libs.model.ids import ChainSeq, LeaderEpoch, SessionId, TopicId, TopicPartition
@@ -79,6 +83,10 @@ class OwnFacts:
     least_read_seq: ChainSeq | None = None
     """The least object of the chain that a partition in memory still reads; None: none."""
 
+    def without(self, done: Collection[OpeningKey]) -> "OwnFacts":
+        """These openings settled: the references that said so count for them."""
+        return replace(self, openings={key: seq for key, seq in self.openings.items() if key not in done})
+
 
 def own_start(facts: OwnFacts, found: SessionReferences | None) -> ChainSeq | None:
     """Where the own live chain may start; None where the metadata store does not know this session."""
@@ -123,9 +131,10 @@ def chain_garbage(
 ) -> list[Deletable]:
     """What may go of one chain, by the markers that the LIST itself shows.
 
-    `end`: where the chain is known to end; what is beyond it goes once the start has come there. Late PUTs
-    of the dead owner may still take those places: they were void with the seals there and are void without.
-    The place `end` keeps its seal: with it everything that PUTs there stops.
+    `end`: where the chain is known to end, since before the LIST of its markers began (rule 8: whoever finds
+    a seal lists the markers after it, because a seal below the greatest is void). What is beyond it goes once
+    the start has come there. Late PUTs of the dead owner may still take those places: they were void with the
+    seals there and are void without. The place `end` keeps its seal: whoever PUTs there stops.
     """
     objects = list(listed)
     start = greatest_start(each.key for each in objects if _session_of(each.key) == session)
