@@ -23,7 +23,7 @@ SHOWN_OF_A_KIND = 5
 
 
 def judge(history: History, truth: Reading, *, is_over: bool) -> list[Violation]:
-    """`truth`: all that is in the log, read after every acknowledgement. `is_over`: the group has read all."""
+    """`truth`: the whole log, read after every acknowledgement. `is_over`: the group should have read it."""
     ledger = Ledger()
     for ack in history.acks:
         ledger.acknowledged(ack.stamp, ack.place)
@@ -48,9 +48,7 @@ def polls_in_disorder(polls: Iterable[Poll]) -> list[Violation]:
         if before is None or poll.place.offset == before + 1:
             continue
         kind = "poll went back" if poll.place.offset <= before else "poll skipped"
-        found.append(
-            Violation(kind=kind, what=f"{poll.reader} was given {poll.place} after offset {before}")
-        )
+        found.append(Violation(kind=kind, what=f"{poll.reader} was given {poll.place} after offset {before}"))
     return found
 
 

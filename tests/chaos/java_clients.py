@@ -38,14 +38,8 @@ Line = dict[str, Any]
 
 
 @contextmanager
-def running_java(load: Load, directory: Path, *, group: str, records_per_second: int) -> Iterator[None]:
-    """A producer and a member of the load's group until the block ends; then all was acknowledged."""
-    with _member(load, directory, group), _producer(load, directory, records_per_second):
-        yield
-
-
-@contextmanager
-def _producer(load: Load, directory: Path, records_per_second: int) -> Iterator[None]:
+def java_producer(load: Load, directory: Path, *, records_per_second: int) -> Iterator[None]:
+    """Produces until the block ends; then everything was answered."""
     name = str(_PRODUCER_NAME)
     load.history.producers.add(name)
 
@@ -65,7 +59,8 @@ def _producer(load: Load, directory: Path, records_per_second: int) -> Iterator[
 
 
 @contextmanager
-def _member(load: Load, directory: Path, group: str) -> Iterator[None]:
+def java_member(load: Load, directory: Path, *, group: str) -> Iterator[None]:
+    """One more member of a group of the load, until the block ends."""
     life = 0
 
     def feed(line: Line) -> None:
@@ -118,9 +113,7 @@ def _tool(
             reader.join(CLOSE_SECONDS_MAX)
 
 
-def _read(
-    load: Load, process: "subprocess.Popen[str]", tool: str, feed: Callable[[Line], None]
-) -> None:
+def _read(load: Load, process: "subprocess.Popen[str]", tool: str, feed: Callable[[Line], None]) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         if not line.startswith("{"):

@@ -81,6 +81,18 @@ class Load:
         """What an application would have seen: failed deliveries, fatal errors."""
         self.history = History()
         self._lock = threading.Lock()
+        self._end_producing = ExitStack()
+
+    def end_producing(self) -> None:
+        """Now instead of at the end of the block: so that readers can catch up."""
+        self._end_producing.close()
+
+    def behind(self, ends: dict[int, int]) -> dict[int, int]:
+        """Partitions of which the group has not read up to `ends`, and how far it came."""
+        seen = dict.fromkeys(ends, 0)
+        for poll in list(self.history.polls):
+            seen[poll.place.partition] = max(seen[poll.place.partition], poll.place.offset + 1)
+        return {partition: far for partition, far in seen.items() if far < ends[partition]}
 
     def wait_all_acknowledged_after(self, moment: float, *, seconds_max: float) -> None:
         """Until a record of each partition was acknowledged after `moment` (monotonic)."""
@@ -187,9 +199,10 @@ def running_load(bootstrap: str, topic: str, *, group: str) -> Iterator[Load]:
         for number in range(GROUP_MEMBERS):
             consume = partial(load.consume, f"member-{number}", group, stop_consumers)
             threads.enter_context(_thread(load, stop_consumers, consume))
+        threads.enter_context(load._end_producing)
         for number in range(PRODUCERS):
             produce = partial(load.produce, f"rdkafka-{number}", stop_producers)
-            threads.enter_context(_thread(load, stop_producers, produce))
+            load._end_producing.enter_context(_thread(load, stop_producers, produce))
         yield load
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from tests.chaos.clocks import Clocks
 from tests.chaos.proxies import Proxies, open_proxies
 from tests.support.platform import Platform
 from tools.servers import free_ports
@@ -21,6 +22,8 @@ from tools.stack.stack import Stack, open_stack
 class Proxied:
     stack: Stack
     proxies: Proxies
+    clocks: Clocks | None
+    """None where they can't be moved here."""
 
     @property
     def platform(self) -> Platform:
@@ -38,6 +41,7 @@ async def open_proxied(
         children = stacks[0].children if stacks else {}
         return {name: child.pid for name, child in children.items() if child.pid and child.alive}
 
+    clocks = await trio.to_thread.run_sync(_clocks, directory / "clocks")
     async with open_proxies(pids=pids, seed=seed) as proxies:
 
         def put_in_front(stack: Stack) -> None:
@@ -47,6 +51,8 @@ async def open_proxied(
             for name, port in zip(names, free, strict=False):
                 stack.fronts[name] = port
                 proxies.add(name, port=port, target_port=stack.port_of(name))
+                if clocks is not None and name in SERVICES:
+                    stack.environment[name] = clocks.environment(name)
 
         stack_settings = StackSettings(
             port_base=None, extra=settings, etcd_fsync=False, etcd_quota_bytes=etcd_quota_bytes
@@ -55,4 +61,11 @@ async def open_proxied(
             for name in (*SERVICES, *STORES):
                 with trio.fail_after(10):
                     await proxies.wait_open(name)
-            yield Proxied(stack=stack, proxies=proxies)
+            yield Proxied(stack=stack, proxies=proxies, clocks=clocks)
+
+
+def _clocks(directory: Path) -> Clocks | None:
+    try:
+        return Clocks(directory)
+    except FileNotFoundError:
+        return None

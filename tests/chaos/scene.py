@@ -195,13 +195,6 @@ class Scene:
         judged = load.ledger.judge(truth.found, upto=known)
         return [*judged, *compare_reads(truth.found, list(load.group_reads))]
 
-    def group_behind(self, load: Load, ends: dict[int, int]) -> dict[int, int]:
-        """Partitions of which the group has not read up to `ends`, and how far it came."""
-        seen = dict.fromkeys(ends, 0)
-        for place, _ in list(load.group_reads):
-            seen[place.partition] = max(seen[place.partition], place.offset + 1)
-        return {partition: far for partition, far in seen.items() if far < ends[partition]}
-
     def _writes(self, name: str) -> float:
         operations = self._counter(name, "kafscale_s3_operations_total")
         return sum(value for labels, value in operations if 'operation="get' not in labels)

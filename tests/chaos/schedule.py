@@ -117,10 +117,10 @@ def _pair(shortest: float, longest: float, ways: Sequence[str] = ("both",), amou
     return make
 
 
-def _store(lowest: float, highest: float, targets: tuple[str, ...] = ("minio",)) -> "Make":
+def _store(lowest: float, highest: float, target: str = "minio", way: str = "both") -> "Make":
     def make(chance: random.Random, kind: str, at: float) -> Fault:
-        lasts = chance.uniform(4.0, 10.0)
-        return Fault(kind=kind, at=at, lasts=lasts, targets=targets, amount=chance.uniform(lowest, highest))
+        lasts, amount = chance.uniform(4.0, 10.0), chance.uniform(lowest, highest)
+        return Fault(kind=kind, at=at, lasts=lasts, targets=(target,), way=way, amount=amount)
 
     return make
 
@@ -147,10 +147,10 @@ _MADE: dict[str, Make] = {
     "cut one way": _pair(2.0, 12.0, ways=("forth", "back")),
     "isolate": _stop(SERVICES, 2.0, LEASE_SECONDS + 4.0),
     "reset": _pair(0.0, 4.0),
-    "delay": _pair(3.0, 8.0, amount=0.5),
+    "delay": _pair(3.0, 8.0, amount=0.3),
     "throttled minio": _store(20_000, 200_000),
-    "slow minio": _store(0.1, 1.5),
+    "slow minio": _store(0.1, 1.5, way="back"),
     "erring minio": _store(0.1, 0.6),
-    "silent minio": _store(0.0, 0.0),
-    "etcd out of space": _store(0.0, 0.0, ("etcd",)),
+    "silent minio": _store(0.0, 0.0, way="back"),
+    "etcd out of space": _store(0.0, 0.0, "etcd"),
 }

@@ -51,6 +51,8 @@ class Stack:
         self._ports = _choose_ports(settings.port_base)
         self.fronts: dict[str, int] = {}
         """The port at which others reach a process, where that is not its own: a proxy's."""
+        self.environment: dict[str, dict[str, str]] = {}
+        """Variables of single services, by name, on top of all others."""
         self.children = {
             name: Child(name=name, log_path=data_dir / "logs" / f"{name}.log", cwd=ROOT)
             for wave in START_ORDER
@@ -141,6 +143,7 @@ class Stack:
             settings=self.settings,
             advertised=(HOST, self.fronts[name]) if name in self.fronts else None,
         )
+        environment |= self.environment.get(name, {})
         await child.start([sys.executable, "-m", module_of(name)], environment)
         await child.learn_ports()
         child.ready_url = f"http://{HOST}:{child.ports.admin}/readyz"
