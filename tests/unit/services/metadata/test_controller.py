@@ -14,7 +14,6 @@ from libs.clients.watcher import ClusterWatcher
 from libs.model.cluster import Assignment, AssignmentState, ChainPosition, PartitionState, Predecessor
 from libs.model.errors import Fenced, Invalid, Moved, Reason
 from libs.model.ids import ChainSeq, LeaderEpoch, Offset, OwnerId, SessionId, TopicPartition
-from services.metadata import keys
 from services.metadata.kv.memory import MemoryKV
 from tests.support.metadata import (
     LEASE_SECONDS,
@@ -425,27 +424,6 @@ async def test_a_sealed_session_is_over(autojump_clock: object) -> None:
         at = trio.current_time()
         await wait_view(watcher, settled_on("owner-1", partitions=2))
         assert trio.current_time() - at < 1
-
-
-async def test_records_of_sessions_end_when_nothing_needs_them(autojump_clock: object) -> None:
-    kv = MemoryKV()
-    async with (
-        open_metadata_cluster(kv, "m0") as cluster,
-        cluster.client() as client,
-        cluster.watcher() as watcher,
-    ):
-        owner = await cluster.owner(client, "owner-0", 0)
-        await created(client, new("orders", 1))
-        await wait_view(watcher, settled_on("owner-0", partitions=1))
-        await open_all(client, watcher.view, "owner-0")
-        for session in (1, 2):
-            owner.kill()
-            owner = await cluster.owner(client, "owner-0", session)
-            await wait_view(watcher, _of_session(owner))
-        await trio.sleep(200)
-        left = (await kv.range(keys.SESSIONS)).items
-        # 0 is a predecessor, 2 is live; 1 never opened anything.
-        assert [item.key for item in left] == [keys.session(SessionId(UUID(int=each))) for each in (0, 2)]
 
 
 async def test_an_idle_cluster_writes_nothing(autojump_clock: object) -> None:
