@@ -77,6 +77,13 @@ class ListedOffset:
     leader_epoch: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordDeletion:
+    at: TopicPartition
+    before_offset: int
+    """-1: the high watermark."""
+
+
 class AppendStream:
     """Takes appends before, while and as long as `run` keeps the stream up; one life, one stream."""
 
@@ -288,6 +295,25 @@ class OwnerClient:
             )
             for each in reply.partitions
         ]
+
+    async def delete_records(
+        self, deletions: Sequence[RecordDeletion], *, timeout_seconds: float
+    ) -> list[Offset | KafscaleError]:
+        """The log start of each afterwards, in order. Raises Unavailable; the call may be sent again."""
+        request = wire.DeleteRecordsRequest(
+            partitions=[
+                wire.DeleteRecordsPartition(
+                    topic_id=each.at.topic_id.bytes,
+                    partition=each.at.partition,
+                    before_offset=each.before_offset,
+                )
+                for each in deletions
+            ]
+        )
+        reply = await self._stub.DeleteRecords(request, timeout=timeout_seconds)
+        if len(reply.partitions) != len(deletions):
+            raise Corrupt(f"{len(reply.partitions)} log starts in an answer about {len(deletions)}")
+        return [from_proto(each.error) or Offset(each.log_start_offset) for each in reply.partitions]
 
 
 async def _until_broken(send: Callable[[], Awaitable[None]], receive: Callable[[], Awaitable[None]]) -> None:

@@ -1,6 +1,6 @@
 """The owner's gRPC door: streams of messages <-> plain values. The only proto besides control.py.
 
-Owns: PartitionOwner's three calls. Does not own: anything that they do.
+Owns: PartitionOwner's calls. Does not own: anything that they do.
 Rules: 1 an Append stream is read and answered by two tasks; 2 a Fetch stream has a task a parked fetch, a
 bounded number of them; 3 ids are turned into values once a stream.
 """
@@ -20,6 +20,7 @@ from proto.owner import owner_pb2 as wire
 from proto.owner.owner_grpc import PartitionOwnerBase
 from services.partition_owner.appending import Answer, AppendPart, AppendStream
 from services.partition_owner.byte_budget import ByteBudget
+from services.partition_owner.compaction.delete_records import RecordDeleter
 from services.partition_owner.fetching import Fetch, FetchedPart, Fetcher, FetchPart, FetchWait
 from services.partition_owner.list_offsets import OffsetFinder
 from services.partition_owner.recorder import Recorder
@@ -32,6 +33,7 @@ _IDS_MAX = 16 * 1024
 
 AppendServerStream = grpclib.server.Stream[wire.AppendRequest, wire.AppendReply]
 FetchServerStream = grpclib.server.Stream[wire.FetchRequest, wire.FetchReply]
+DeleteServerStream = grpclib.server.Stream[wire.DeleteRecordsRequest, wire.DeleteRecordsReply]
 ListServerStream = grpclib.server.Stream[wire.ListOffsetsRequest, wire.ListOffsetsReply]
 
 
@@ -45,6 +47,7 @@ class PartitionOwnerRpc(PartitionOwnerBase):
         budget: ByteBudget,
         fetcher: Fetcher,
         offsets: OffsetFinder,
+        deleter: RecordDeleter,
         clock: Clock,
         recorder: Recorder,
     ) -> None:
@@ -52,6 +55,7 @@ class PartitionOwnerRpc(PartitionOwnerBase):
         self._budget = budget
         self._fetcher = fetcher
         self._offsets = offsets
+        self._deleter = deleter
         self._clock = clock
         self._recorder = recorder
 
@@ -95,6 +99,28 @@ class PartitionOwnerRpc(PartitionOwnerBase):
         await stream.send_message(
             wire.ListOffsetsReply(partitions=[listed[index] for index in range(len(request.partitions))])
         )
+
+    async def DeleteRecords(self, stream: DeleteServerStream) -> None:  # noqa: N802 - the proto's name
+        request = await stream.recv_message()
+        assert request is not None
+        deleted: dict[int, wire.DeletedRecords] = {}
+        async with trio.open_nursery() as nursery:
+            for index, part in enumerate(request.partitions):
+                nursery.start_soon(self._delete_one, index, part, deleted)
+        await stream.send_message(
+            wire.DeleteRecordsReply(partitions=[deleted[index] for index in range(len(request.partitions))])
+        )
+
+    async def _delete_one(
+        self, index: int, part: wire.DeleteRecordsPartition, deleted: dict[int, wire.DeletedRecords]
+    ) -> None:
+        try:
+            tp = topic_partition(part.topic_id, part.partition)
+            log_start = await self._deleter.delete(tp, part.before_offset)
+        except KafscaleError as error:
+            deleted[index] = wire.DeletedRecords(error=to_proto(error), log_start_offset=-1)
+        else:
+            deleted[index] = wire.DeletedRecords(log_start_offset=log_start)
 
     async def _list_one(
         self, index: int, part: wire.ListOffsetsPartition, listed: dict[int, wire.ListedOffset]

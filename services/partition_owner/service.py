@@ -27,7 +27,9 @@ from services.partition_owner.archive import Archive, ArchiveLimits, ArchiveStat
 from services.partition_owner.assignments import Assignments
 from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdReadStatistics
+from services.partition_owner.collection.collector import CollectionStatistics
 from services.partition_owner.collection.openings import Openings
+from services.partition_owner.collection.service import Collection
 from services.partition_owner.compaction.service import Compaction, CompactionStatistics
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.control import OwnerControl
@@ -83,6 +85,7 @@ class OwnerStatistics:
     flusher: FlusherStatistics | None
     archive: ArchiveStatistics
     compaction: CompactionStatistics
+    collection: CollectionStatistics
 
 
 class PartitionOwner:
@@ -99,6 +102,7 @@ class PartitionOwner:
         reader: Reader,
         archive: Archive,
         compaction: Compaction,
+        collection: Collection,
         unflushed: ByteBudget,
         replies: ByteBudget,
     ) -> None:
@@ -111,6 +115,7 @@ class PartitionOwner:
         self._reader = reader
         self._archive = archive
         self._compaction = compaction
+        self._collection = collection
         self._control = control
 
     def rpc_services(self) -> Sequence[IServable]:
@@ -164,6 +169,7 @@ class PartitionOwner:
             flusher=None if flusher is None else flusher.statistics(),
             archive=self._archive.statistics(),
             compaction=self._compaction.statistics(),
+            collection=self._collection.statistics(),
         )
 
 
@@ -330,16 +336,32 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             ),
             rand=rand,
         )
+        collection = Collection(
+            options,
+            owner_id=owner_id,
+            session=lambda: keeper.session,
+            openings=lambda: None if keeper.assignments is None else keeper.assignments.openings,
+            registry=registry,
+            dropped=compaction.dropped,
+            store=store,
+            metadata=metadata,
+            watcher=watcher,
+            sealer=sealer,
+            clock=clock,
+            rand=rand,
+        )
         handlers = PartitionOwnerRpc(
             registry=registry,
             budget=unflushed,
             fetcher=Fetcher(registry=registry, reader=reader, reply_budget=replies, recorder=recorder),
             offsets=OffsetFinder(registry=registry, reader=reader, threads=threads),
+            deleter=compaction.deleter,
             clock=clock,
             recorder=recorder,
         )
         nursery.start_soon(keeper.run)
         nursery.start_soon(archive.run)
+        nursery.start_soon(collection.run)
         yield PartitionOwner(
             keeper=keeper,
             registry=registry,
@@ -356,6 +378,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             reader=reader,
             archive=archive,
             compaction=compaction,
+            collection=collection,
             unflushed=unflushed,
             replies=replies,
         )

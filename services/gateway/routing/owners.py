@@ -19,13 +19,14 @@ from libs.clients.owner import (
     ListedOffset,
     OffsetQuery,
     OwnerClient,
+    RecordDeletion,
 )
 from libs.clients.view import ClusterView
 from libs.clients.watcher import ClusterWatcher, Connect
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Assignment, AssignmentState
 from libs.model.errors import KafscaleError, Moved, Unavailable
-from libs.model.ids import OwnerId, SessionId, TopicPartition
+from libs.model.ids import Offset, OwnerId, SessionId, TopicPartition
 from services.gateway.routing.append_lane import Route
 
 _PAUSE_SECONDS_MIN: Final = 0.02
@@ -69,11 +70,21 @@ class OwnerLink:
 
     async def list_offsets(self, queries: Sequence[OffsetQuery]) -> list[ListedOffset]:
         """Raises Unavailable where the owner can't be reached."""
+        return await (await self._reached()).list_offsets(queries)
+
+    async def delete_records(
+        self, deletions: Sequence[RecordDeletion], *, timeout_seconds: float
+    ) -> list[Offset | KafscaleError]:
+        """Raises Unavailable where the owner can't be reached, or did not answer in time."""
+        client = await self._reached()
+        return await client.delete_records(deletions, timeout_seconds=timeout_seconds)
+
+    async def _reached(self) -> OwnerClient:
         with trio.move_on_after(_CONNECT_SECONDS_MAX):
             await self._up.wait()
         if self._client is None:
             raise Unavailable(f"owner {self.owner_id} at {self.address} can't be reached")
-        return await self._client.list_offsets(queries)
+        return self._client
 
     async def run(self, connect: Connect, events: AppendEvents, rand: Rand) -> None:
         """Keeps the link up until its scope is cancelled."""

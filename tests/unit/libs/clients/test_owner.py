@@ -21,6 +21,7 @@ from libs.clients.owner import (
     OffsetQuery,
     OwnerClient,
     PartitionAppend,
+    RecordDeletion,
 )
 from libs.model.errors import Corrupt, Invalid, KafscaleError, Moved, Reason, Unavailable
 from libs.model.ids import LeaderEpoch, Partition, TopicId, TopicPartition
@@ -73,6 +74,19 @@ class Owner(PartitionOwnerBase):
         reply = wire.ListOffsetsReply()
         for part in list(request.partitions)[: 1 if self.short else None]:
             reply.partitions.add(offset=part.timestamp, timestamp_ms=1, leader_epoch=2)
+        await stream.send_message(reply)
+
+    async def DeleteRecords(  # noqa: N802
+        self, stream: "Stream[wire.DeleteRecordsRequest, wire.DeleteRecordsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        reply = wire.DeleteRecordsReply()
+        for part in list(request.partitions)[: 1 if self.short else None]:
+            if part.before_offset < 0:
+                reply.partitions.add(error=to_proto(Moved("not mine")), log_start_offset=-1)
+            else:
+                reply.partitions.add(log_start_offset=part.before_offset)
         await stream.send_message(reply)
 
 
@@ -179,7 +193,7 @@ async def test_a_lost_fetch_stream_ends_every_fetch() -> None:
     assert stream.parked == 0
 
 
-@pytest.mark.parametrize("call", ["fetch", "list_offsets"])
+@pytest.mark.parametrize("call", ["fetch", "list_offsets", "delete_records"])
 async def test_an_answer_about_something_else_is_corrupt(call: str) -> None:
     owner = Owner()
     owner.short = True
@@ -188,6 +202,11 @@ async def test_an_answer_about_something_else_is_corrupt(call: str) -> None:
             query = OffsetQuery(at=AT, current_leader_epoch=-1, timestamp=5)
             with pytest.raises(Corrupt):
                 await OwnerClient(channel).list_offsets([query, query])
+            return
+        if call == "delete_records":
+            deletion = RecordDeletion(at=AT, before_offset=5)
+            with pytest.raises(Corrupt):
+                await OwnerClient(channel).delete_records([deletion, deletion], timeout_seconds=1.0)
             return
         stream, heard = FetchStream(), Heard()
         async with trio.open_nursery() as nursery:
@@ -205,3 +224,11 @@ async def test_list_offsets() -> None:
     async with channel_to(Owner()) as channel:
         (found,) = await OwnerClient(channel).list_offsets([query])
     assert (found.error, found.offset, found.timestamp_ms, found.leader_epoch) == (None, 5, 1, 2)
+
+
+async def test_delete_records() -> None:
+    deletions = [RecordDeletion(at=AT, before_offset=offset) for offset in (0, -1, 7)]
+    async with channel_to(Owner()) as channel:
+        first, refused, last = await OwnerClient(channel).delete_records(deletions, timeout_seconds=1.0)
+    assert (first, last) == (0, 7)
+    assert isinstance(refused, Moved)

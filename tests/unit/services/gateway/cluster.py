@@ -257,7 +257,7 @@ class FakeMetadata(MetadataBase):
         raise AssertionError("gateways never call this")
 
     RegisterOwner = GetPartition = OpenPartition = CommitPartition = ReleasePartition = _unused
-    MarkSessionSealed = DrainOwner = _unused
+    MarkSessionSealed = DrainOwner = GetReferences = ForgetCollected = Snapshot = _unused
 
 
 @dataclass

@@ -36,6 +36,7 @@ class FakeOwner(PartitionOwnerBase):
         self.streams = 0
         self.fetches = 0
         self.cancelled_fetches = 0
+        self.deletions = 0
         self.lost_streams = trio.Event()
         self._heard = trio.lowlevel.ParkingLot()
 
@@ -190,6 +191,30 @@ class FakeOwner(PartitionOwnerBase):
                 reply.partitions.add(offset=self.end(at), timestamp_ms=-1)
             else:
                 reply.partitions.add(offset=0, timestamp_ms=-1)
+        await stream.send_message(reply)
+
+    async def DeleteRecords(  # noqa: N802
+        self, stream: "Stream[wire.DeleteRecordsRequest, wire.DeleteRecordsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self.deletions += 1
+        self._heard.unpark_all()
+        if self.hold is not None:
+            await self.hold.wait()
+        reply = wire.DeleteRecordsReply()
+        for part in request.partitions:
+            at = convert.topic_partition(part.topic_id, part.partition)
+            offset = self.end(at) if part.before_offset == -1 else part.before_offset
+            if not self.owns(at):
+                reply.partitions.add(error=to_proto(Moved("not mine")), log_start_offset=-1)
+            elif at in self.errors:
+                reply.partitions.add(error=to_proto(self.errors[at]), log_start_offset=-1)
+            elif offset > self.end(at):
+                error = Invalid("above the high watermark", reason=Reason.OFFSET_OUT_OF_RANGE)
+                reply.partitions.add(error=to_proto(error), log_start_offset=-1)
+            else:
+                reply.partitions.add(log_start_offset=offset)
         await stream.send_message(reply)
 
 
