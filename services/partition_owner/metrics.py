@@ -6,6 +6,7 @@ Owns: names. Does not own: what is recorded as it happens (recorder.py).
 from collections.abc import Callable
 
 from libs.telemetry.metrics import Metrics
+from services.partition_owner.collection.collector import CollectionStatistics
 from services.partition_owner.service import OwnerStatistics
 
 
@@ -77,4 +78,32 @@ def show_statistics(metrics: Metrics, read: Callable[[], OwnerStatistics]) -> No
     )
     metrics.observed_counter(
         "kafscale_sessions", "sessions begun by this process", lambda: [({}, read().sessions_begun)]
+    )
+    _show_collection(metrics, lambda: read().collection)
+
+
+def _show_collection(metrics: Metrics, read: Callable[[], CollectionStatistics]) -> None:
+    metrics.observed_counter(
+        "kafscale_collected_objects",
+        "objects deleted, by the rule that allowed it",
+        lambda: [({"rule": rule.value}, count) for rule, count in read().deleted.objects.items()],
+    )
+    metrics.observed_counter(
+        "kafscale_collected_bytes",
+        "bytes of those whose size was listed",
+        lambda: [({"rule": rule.value}, count) for rule, count in read().deleted.bytes.items()],
+    )
+    metrics.gauge(
+        "kafscale_collection_waiting", "dropped objects that wait to be deleted", lambda: read().waiting
+    )
+    metrics.gauge("kafscale_collection_waiting_max", "bound of those objects", lambda: read().waiting_max)
+    metrics.gauge(
+        "kafscale_collection_elected",
+        "1 where this owner collects what nobody owns",
+        lambda: int(read().collects_unowned),
+    )
+    metrics.gauge(
+        "kafscale_collection_swept_timestamp_seconds",
+        "Unix time at which the last walk through the bucket ended here; 0: none did",
+        lambda: read().swept_at_ms / 1000,
     )
