@@ -1,5 +1,7 @@
-"""`make chaos MINUTES=10 SEED=7`: one run of chaos; its report is in dist/chaos, 1 its exit code where it found
-something."""
+"""`make chaos MINUTES=10 SEED=7`: one run of chaos.
+
+Its report is in dist/chaos; its exit code is 1 where it found something.
+"""
 
 import argparse
 import secrets

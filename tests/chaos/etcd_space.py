@@ -12,20 +12,21 @@ import trio
 
 _JUNK = "/chaos/junk/"
 _JUNK_END = "/chaos/junk0"
-_JUNK_BYTES = 512 * 1024
+_JUNK_BYTES = 1024 * 1024
 _TRY_SECONDS = 0.3
-_ANSWER_SECONDS_MAX = 5.0
+ANSWER_SECONDS_MAX = 5.0
 _FILL_SECONDS_MAX = 20.0
-QUOTA_BYTES = 24 * 1024 * 1024
+QUOTA_BYTES = 32 * 1024 * 1024
 
 _TROUBLE = (httpx.HTTPError, ValueError)
 
 
 class EtcdSpace:
-    """`port`: of etcd's client API, past any proxy."""
+    """`port`: of etcd's client API, past any proxy; `client` has a timeout."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, client: httpx.AsyncClient) -> None:
         self._url = f"http://127.0.0.1:{port}/v3"
+        self._client = client
 
     async def fill(self) -> bool:
         """Writes until etcd raises NOSPACE; False where it did not within its time (dead, or paused)."""
@@ -53,22 +54,22 @@ class EtcdSpace:
             return False
         # What is compacted already is no room lost; every other step has to succeed.
         await self._ask("kv/compaction", revision=answer["header"]["revision"], physical=True)
-        for step, request in (
-            ("maintenance/defragment", {}),
-            ("maintenance/alarm", {"action": "DEACTIVATE", "memberID": 0, "alarm": "NOSPACE"}),
-            ("kv/deleterange", junk),
-        ):
-            if (await self._ask(step, **request))[0] != httpx.codes.OK:
-                return False
+        if (await self._ask("maintenance/defragment"))[0] != httpx.codes.OK:
+            return False
+        for alarm in await self._alarms() or ():
+            await self._ask("maintenance/alarm", **alarm, action="DEACTIVATE")
+        return await self._alarms() == []
+
+    async def _alarms(self) -> list[dict[str, Any]] | None:
+        """Each with its member; None where etcd did not answer."""
         status, answer = await self._ask("maintenance/alarm", action="GET")
-        return status == httpx.codes.OK and not answer.get("alarms")
+        return answer.get("alarms", []) if status == httpx.codes.OK else None
 
     async def _ask(self, call: str, **request: Any) -> tuple[int, dict[str, Any]]:
         """(status, answer); status 0 where nothing sensible came."""
         try:
-            async with httpx.AsyncClient(trust_env=False, timeout=_ANSWER_SECONDS_MAX) as client:
-                answer = await client.post(f"{self._url}/{call}", json=request)
-                return answer.status_code, answer.json()
+            answer = await self._client.post(f"{self._url}/{call}", json=request)
+            return answer.status_code, answer.json()
         except _TROUBLE:
             return 0, {}
 

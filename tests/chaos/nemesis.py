@@ -13,9 +13,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import httpx
 import trio
 
-from tests.chaos.etcd_space import EtcdSpace
+from tests.chaos.etcd_space import ANSWER_SECONDS_MAX, EtcdSpace
 from tests.chaos.links import CLEAR, CUT, STORE_CLEAR, Link, StoreTrouble, Trouble
 from tests.chaos.proxied import Proxied
 from tests.chaos.schedule import CONNECTIONS, PAIRS, Fault
@@ -152,11 +153,12 @@ class Nemesis:
 
     @asynccontextmanager
     async def _out_of_space(self) -> AsyncIterator[None]:
-        space = EtcdSpace(self._stack.port_of("etcd"))
-        async with _undo(space.make_room):
-            if not await space.fill():
-                self._tell("etcd could not be filled")
-            yield
+        async with httpx.AsyncClient(trust_env=False, timeout=ANSWER_SECONDS_MAX) as client:
+            space = EtcdSpace(self._stack.port_of("etcd"), client)
+            async with _undo(space.make_room):
+                if not await space.fill():
+                    self._tell("etcd could not be filled: it did not answer for long enough")
+                yield
 
     @asynccontextmanager
     async def _erring(self, share: float) -> AsyncIterator[None]:

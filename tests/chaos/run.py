@@ -2,8 +2,8 @@
 
 Owns: the order of these, what counts as broken besides the history. Does not own: each of them.
 Rules: 1 the verdict is asked for when everything is healed, all producers were answered and the group had
-time to read all; 2 whatever an application would have seen as an error is a finding, and so is a process that died
-by itself; 3 nothing is tried twice.
+time to read all; 2 whatever an application would have seen as an error is a finding, and so is a process that
+died by itself; 3 nothing is tried twice.
 """
 
 import time
