@@ -1,4 +1,7 @@
-"""`python -m tests.sim`: one seed, or many."""
+"""`python -m tests.sim`: one seed, or many.
+
+Owns: arguments, what is printed, the exit code: 1 where a seed has violations.
+"""
 
 import argparse
 import sys
@@ -8,32 +11,25 @@ from tests.sim.world.determinism import ensure_fixed_hashes
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.sim")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--lines", type=int, default=0)
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, help="one seed")
+    parser.add_argument("--seeds", help="many: A..B, both included")
+    parser.add_argument("--steps", type=int, default=2000, help="operations of clients in each seed")
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
+    parser.add_argument("--log", default="", help="file for the log of many seeds")
+    parser.add_argument("--verbose", action="store_true", help="all log lines and all steps of the one seed")
     arguments = parser.parse_args()
     ensure_fixed_hashes(["-m", "tests.sim", *sys.argv[1:]])
-    import logging
-
-    import structlog
-
-    from tests.sim.run import run_seed  # noqa: PLC0415
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    from tests.sim import report  # noqa: PLC0415 - only now are hashes fixed
 
     began = time.process_time()
-    outcome = run_seed(arguments.seed, steps=arguments.steps, lines_kept=arguments.lines)
-    sys.stdout.writelines(outcome.trace.lines)
-    print(
-        dict(outcome.counts.by_operation),
-        outcome.counts.operations,
-        dict(outcome.counts.faults),
-        len(outcome.history),
-    )
-    print(f"virtual {outcome.virtual_seconds:.1f}s cpu {time.process_time() - began:.2f}s")
-    print("trace", outcome.trace.digest())
-    return 0
+    if arguments.seeds:
+        first, _, last = arguments.seeds.partition("..")
+        seeds = range(int(first), int(last or first) + 1)
+        return report.many(seeds, steps=arguments.steps, jobs=arguments.jobs, log=arguments.log)
+    code = report.one(arguments.seed or 1, steps=arguments.steps, verbose=arguments.verbose)
+    sys.stdout.write(f"{time.process_time() - began:.1f} s of CPU\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -4,57 +4,117 @@ Owns: the order of a run: the cluster starts, actors act while the nemesis distu
 is read, all is judged. Does not own: any of these.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
 from libs.concurrency.rand import SeededRand
-from tests.sim.actors.admin import Admin
-from tests.sim.actors.consumer import Consumer
-from tests.sim.actors.producer import Producer
+from tests.sim.actors.admin import FIRST_TOPIC, Admin, AdminLoop
+from tests.sim.actors.final import end_state
+from tests.sim.actors.nemesis import Nemesis
+from tests.sim.actors.workload import Workload
+from tests.sim.checkers.judge import judge
+from tests.sim.facts import ObjectWritten
 from tests.sim.history import History
+from tests.sim.world.bugs import Bugs, watching_for_bugs
 from tests.sim.world.determinism import run_deterministic
+from tests.sim.world.kill_points import KillPoints, Site
 from tests.sim.world.plan import draw_plan
 from tests.sim.world.trace import Trace
-from tests.sim.world.world import Counts, World, open_world
+from tests.sim.world.world import World, open_world
 
-STEPS_DEFAULT = 2000
+STEPS_DEFAULT: Final = 2000
+FINISH_SECONDS_MAX: Final = 300.0
+"""What clients get to hear of what they sent, once all is well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a seed came to."""
+    """What a seed came to. `violations`: a line each."""
 
     seed: int
-    history: History
-    counts: Counts
-    trace: Trace
+    steps: int
+    violations: tuple[str, ...]
+    operations: int
+    by_operation: Mapping[str, int]
+    faults: Mapping[str, int]
+    store_faults: Mapping[str, int]
+    disturbances: int
+    kill_points_hit: Mapping[Site, int]
     virtual_seconds: float
+    entries: int
+    trace: str
 
 
-def run_seed(seed: int, *, steps: int = STEPS_DEFAULT, lines_kept: int = 0) -> Outcome:
-    """Runs a seed; the same seed, steps and code give the same trace."""
+def run_seed(
+    seed: int, *, steps: int = STEPS_DEFAULT, verbose: bool = False
+) -> tuple[Outcome, History, Trace]:
+    """Runs and judges a seed; the same seed, steps and code give the same trace."""
+    kill_points = KillPoints(seed, SeededRand(f"{seed}/kill-points"))
 
-    async def main() -> Outcome:
+    async def main() -> tuple[World, float]:
         plan = draw_plan(SeededRand(f"{seed}/plan"))
+        lines_kept = 1_000_000 if verbose else 0
         async with open_world(seed=str(seed), steps=steps, plan=plan, lines_kept=lines_kept) as world:
-            await _act(world)
-            return Outcome(
-                seed=seed,
-                history=world.history,
-                counts=world.counts,
-                trace=world.trace,
-                virtual_seconds=trio.current_time(),
-            )
+            await _live(world, kill_points)
+            return world, trio.current_time()
 
-    return run_deterministic(main, seed=seed)
+    with watching_for_bugs(verbose=verbose) as bugs:
+        world, virtual_seconds = run_deterministic(main, seed=seed, instruments=[kill_points])
+    for entry in world.history.entries:
+        if not isinstance(entry.event, ObjectWritten):  # noted when it was stored
+            world.trace.note(entry.at, f"{entry.actor} {entry.event!r}")
+    outcome = Outcome(
+        seed=seed,
+        steps=steps,
+        violations=_violations(world.history, bugs),
+        operations=world.counts.operations,
+        by_operation=world.counts.by_operation,
+        faults=world.counts.faults,
+        store_faults=world.store_faults(),
+        disturbances=world.disturbances,
+        kill_points_hit=kill_points.hit,
+        virtual_seconds=virtual_seconds,
+        entries=len(world.history),
+        trace=world.trace.digest(),
+    )
+    return outcome, world.history, world.trace
 
 
-async def _act(world: World) -> None:
+def _violations(history: History, bugs: Bugs) -> tuple[str, ...]:
+    found = [str(violation) for violation in judge(history)]
+    return (*found, *(f"bugs: a supervisor caught {line}" for line in bugs.lines))
+
+
+async def _live(world: World, kill_points: KillPoints) -> None:
+    kill_points.watch(world)
+    nemesis = Nemesis(world, kill_points)
+    rand = world.rand("cast")
     await world.start_all()
     admin = Admin(world, "admin")
-    topic = await admin.create("t0", 3)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(Producer(world, "p0", topic, [0, 1], idempotent=True).run)
-        nursery.start_soon(Producer(world, "p1", topic, [2], idempotent=False).run)
-        nursery.start_soon(Consumer(world, "c0", topic, [0, 1, 2]).run)
+    first = await admin.create(FIRST_TOPIC, rand.integer(2, 4))
+    async with trio.open_nursery() as clients:
+        workload = Workload(world, clients)
+        workload.attend(first, producers=rand.integer(3, 4), consumers=rand.integer(1, 2))
+        workload.join("grp0", rand.integer(2, 3))
+        clients.start_soon(AdminLoop(world, admin, workload).run)
+        async with trio.open_nursery() as trouble:
+            trouble.start_soon(nemesis.run)
+            await world.wait_done()
+            trouble.cancel_scope.cancel()
+        await nemesis.heal()
+        clients.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS_MAX
+    groups = [group.name for group in workload.groups]
+    world.history.end = await end_state(world, groups, collected=False)
+
+
+def total(outcomes: list[Outcome]) -> Counter[str]:
+    """The faults of many seeds, of the nemesis and of the stores."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.faults)
+        counts.update(outcome.store_faults)
+    return counts

@@ -77,7 +77,10 @@ class Reader(Client):
             for topic in answer.responses
             for part in topic.partitions
         }
-        return {each.tp: self._take(each, calls[each.tp], told.get(tuple(each.tp))) for each in positions}
+        return {
+            each.tp: self._take(each, calls[each.tp], told.get((each.tp.topic_id, each.tp.partition)))
+            for each in positions
+        }
 
     def _take(self, at: Position, call: int, part: Any) -> tuple[SeenRecord, ...]:
         history = self.world.history
@@ -119,7 +122,9 @@ class Reader(Client):
         for each in positions:
             each.epoch_is_old = False
             # A client never goes back to an older epoch (KIP-320).
-            each.leader_epoch = max(each.leader_epoch, epochs.get(tuple(each.tp), NO_EPOCH))
+            each.leader_epoch = max(
+                each.leader_epoch, epochs.get((each.tp.topic_id, each.tp.partition), NO_EPOCH)
+            )
 
     async def list_offset(self, at: Position, timestamp: int) -> int | None:
         """None where it was refused. Raises Gone."""
@@ -158,13 +163,15 @@ class Consumer(Reader):
             Position(tp=TopicPartition(topic.topic_id, Partition(index)), topic=topic.name, offset=0)
             for index in partitions
         ]
+        self.retired = False
 
     async def run(self) -> None:
         """Until the world is done."""
         wait_ms = self.rand.choice((0, 100, 500))
         bytes_max = self.rand.choice((200, 1 << 20))
-        while not self.world.done:
+        while not self.world.done and not self.retired:
             try:
+                await self.world.breathe(self.rand)
                 await self._step(wait_ms, bytes_max)
             except Gone:
                 self.disconnect()

@@ -40,6 +40,7 @@ _RETRIED = _UNKNOWN | {
     ErrorCode.unknown_topic_id,
     ErrorCode.throttling_quota_exceeded,
 }
+_NO_TOPIC = {ErrorCode.unknown_topic_or_partition, ErrorCode.unknown_topic_id}
 _BUMPED = {
     ErrorCode.out_of_order_sequence_number,
     ErrorCode.unknown_producer_id,
@@ -105,6 +106,7 @@ class Producer(Client):
         think = self.rand.choice(((0.0, 0.02), (0.0, 0.2), (0.1, 0.6)))
         while not self._is_finished():
             try:
+                await self.world.breathe(self.rand)
                 await self._step(think)
             except Gone as gone:
                 self._lose(str(gone))
@@ -238,7 +240,9 @@ class Producer(Client):
             history.add(self.name, ProduceUnknown(call=batch.call, error=name))
         else:
             history.add(self.name, ProduceFailed(call=batch.call, error=name))
-        if not self._idempotent:
+        if self.retired and code in _NO_TOPIC:
+            lane.unresolved = self._idempotent
+        elif not self._idempotent:
             if code in _RETRIED:
                 lane.again.append(batch)
         elif code in _BUMPED and batch.sequence == lane.last_acked + 1:
@@ -275,7 +279,7 @@ class Producer(Client):
                 lane.unresolved = self._idempotent
 
     def _renew(self, lane: _Lane) -> bool:
-        """Rules 3 and 4: whether the lane may take a new batch. Each begins anew when nothing is unfinished."""
+        """Rules 3 and 4: whether the lane may take a new batch; it begins anew when nothing is unfinished."""
         if lane.unresolved:
             if lane.in_flight:
                 return False

@@ -7,7 +7,7 @@ kills and faults (actors/nemesis.py).
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import trio
 
@@ -219,7 +219,7 @@ class GatewayMember(Member):
                 )
             )
             self.service = service
-            listeners: list[SimListener] = [SimListener(self.ports.network, self.process)]
+            listeners: Any = [SimListener(self.ports.network, self.process)]
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(service.serve_kafka, listeners)
             await self._live(service.wait_ready, lambda seconds: service.drain(trio.current_time() + seconds))

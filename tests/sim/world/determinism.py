@@ -54,7 +54,7 @@ def _virtual_clock() -> MockClock:
 
 
 def ensure_fixed_hashes(argv: Sequence[str]) -> None:
-    """Starts the interpreter again with fixed hashes, unless they are; `argv` is all after the interpreter."""
+    """Starts the interpreter again with fixed hashes, unless they are; `argv` is what follows it."""
     if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
         environ = {**os.environ, "PYTHONHASHSEED": HASH_SEED}
         os.execve(sys.executable, [sys.executable, *argv], environ)

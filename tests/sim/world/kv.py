@@ -78,6 +78,12 @@ class KvFaults:
     """A leader is being elected: nothing is done, and that is known."""
     delay_seconds: tuple[float, float] = (0.0, 0.0)
 
+    def reset(self) -> None:
+        """All is well."""
+        self.is_away = False
+        self.lost_request_rate = self.lost_reply_rate = self.refused_rate = 0.0
+        self.delay_seconds = (0.0, 0.0)
+
 
 class KvPort:
     """A replica's own way to the store."""

@@ -84,7 +84,7 @@ class Connection:
         self._forget()
 
     def next_at(self, side: int, at: float) -> float:
-        """When something may arrive that would by itself arrive at `at`: never before what was sent earlier."""
+        """When what would arrive at `at` may: never before what was sent earlier."""
         self._nexts[side] = at = max(at, self._nexts[side])
         return at
 
@@ -187,6 +187,10 @@ class Network:
         held, way.held = way.held, deque()
         for connection, deliver in held:
             self._arrive(connection, way, deliver)
+
+    def ways(self) -> list[Way]:
+        """All that were ever used."""
+        return list(self._ways.values())
 
     def heal_all(self) -> None:
         for source, target in list(self._ways):

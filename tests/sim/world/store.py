@@ -9,6 +9,7 @@ sends nothing; 3 what lands is in the history at that very moment.
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Any, TypeVar
+from zlib import crc32
 
 import trio
 
@@ -40,7 +41,7 @@ class Bucket(MemoryObjectStore):
 
     def _store(self, key: str, body: Body) -> None:
         super()._store(key, body)
-        self._trace.note(trio.current_time(), f"stored {key}")
+        self._trace.note(trio.current_time(), f"stored {key} {crc32(self._objects[key].data)}")
         self._history.stored(STORE, key, self._objects[key].data)
 
     async def delete_by(self, process: str, keys: Sequence[str]) -> None:

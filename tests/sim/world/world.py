@@ -18,14 +18,21 @@ from libs.model.cluster import Topic
 from tests.sim.facts import Injected, Paused, ProcessEnded, ProcessStarted, Woke
 from tests.sim.history import History
 from tests.sim.world.cluster import AnyMember, GatewayMember, OwnerMember, Ports, ReplicaMember
-from tests.sim.world.kv import RecordedKV
+from tests.sim.world.kv import KvPort, RecordedKV
 from tests.sim.world.network import Network
 from tests.sim.world.plan import EPOCH_MS, WorldPlan
 from tests.sim.world.process import SimProcess
-from tests.sim.world.store import Bucket
+from tests.sim.world.store import Bucket, StorePort
 from tests.sim.world.trace import Trace
 
 READY_SECONDS_MAX: Final = 120.0
+VIRTUAL_SECONDS_MAX: Final = 1_800.0
+"""Then the clients stop, however little they got done."""
+DISTURBANCES_MIN: Final = 24
+ACTING_SECONDS: Final = 80.0
+"""What a run's operations are spread over, in virtual time."""
+AHEAD_MAX: Final = 100
+"""Operations that may come earlier: bursts."""
 NEMESIS: Final = "nemesis"
 
 
@@ -69,6 +76,11 @@ class World:
         self.counts = Counts()
         self.topics: dict[str, Topic] = {}
         """What the admin knows to exist, by name."""
+        self.store_ports: list[StorePort] = []
+        self.kv_ports: list[KvPort] = []
+        self._acting_since = 0.0
+        self.disturbances = 0
+        """How often the nemesis acted."""
         self._lives: Counter[str] = Counter()
 
     # Chance, and the budget of operations.
@@ -79,11 +91,38 @@ class World:
     @property
     def done(self) -> bool:
         """Whether clients have done all that this run is to do."""
-        return self.counts.operations >= self.steps
+        if trio.current_time() > VIRTUAL_SECONDS_MAX:
+            return True
+        return self.counts.operations >= self.steps and self.disturbances >= DISTURBANCES_MIN
+
+    async def breathe(self, rand: Rand) -> None:
+        """Waits while clients are far ahead of what the run is to take in time: faults need theirs."""
+        while not self.done and self.counts.operations > self._allowed():
+            await trio.sleep(rand.uniform(0.1, 1.0))
+
+    def _allowed(self) -> float:
+        return AHEAD_MAX + self.steps * (trio.current_time() - self._acting_since) / ACTING_SECONDS
 
     def operation(self, name: str) -> None:
         self.counts.operations += 1
         self.counts.by_operation[name] += 1
+
+    async def wait_done(self) -> None:
+        while not self.done:  # noqa: ASYNC110 - time itself is one of the bounds
+            await trio.sleep(0.5)
+
+    def store_faults(self) -> Counter[str]:
+        """What went wrong between processes and stores, request by request."""
+        found: Counter[str] = Counter()
+        for port in self.store_ports:
+            counts = port.faulty.counts
+            found["put_landed_late"] += counts.late_puts
+            found["store_reply_lost"] += counts.lost_replies
+            found["store_request_lost"] += counts.lost_requests
+            found["store_503"] += counts.refused
+            found["store_slow_answer"] += counts.slow
+        found["kv_lost_or_refused"] = sum(port.lost for port in self.kv_ports)
+        return found
 
     def fault(self, kind: str, target: str = "") -> None:
         """Counts a fault and puts it into the history."""
@@ -103,6 +142,10 @@ class World:
         member = self.members[name] = kinds[name[0]](self.ports, name, life)
         if old is not None:
             member.clock.skew_ms = old.clock.skew_ms
+        if isinstance(member, OwnerMember):
+            self.store_ports.append(member.store)
+        elif isinstance(member, ReplicaMember):
+            self.kv_ports.append(member.kv)
         member.start(self._ended)
         self.nursery.start_soon(self._tell_ready, member)
         return member
@@ -150,16 +193,21 @@ class World:
             if isinstance(member, ReplicaMember) and member.process.alive
         ]
 
+    def planned(self) -> list[str]:
+        """Names of the processes that the plan has."""
+        counts = {"m": self.plan.replicas, "o": self.plan.owners, "g": self.plan.gateways}
+        return [f"{kind}{index}" for kind, count in counts.items() for index in range(count)]
+
     async def start_all(self) -> None:
         """Every process of the plan, ready."""
-        counts = {"m": self.plan.replicas, "o": self.plan.owners, "g": self.plan.gateways}
-        members = [self.start(f"{kind}{index}") for kind, count in counts.items() for index in range(count)]
+        members = [self.start(name) for name in self.planned()]
         with trio.fail_after(READY_SECONDS_MAX):
             for member in members:
                 while not member.ready.is_set():
                     if member.process.error is not None:
                         raise RuntimeError(f"{member.name} can't start") from member.process.error
                     await trio.sleep(0.05)
+        self._acting_since = trio.current_time()
 
     async def _tell_ready(self, member: AnyMember) -> None:
         await member.ready.wait()
