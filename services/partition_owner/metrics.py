@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from libs.telemetry.metrics import Metrics
 from services.partition_owner.collection.collector import CollectionStatistics
+from services.partition_owner.compaction.service import CompactionStatistics
 from services.partition_owner.service import OwnerStatistics
 
 
@@ -80,6 +81,7 @@ def show_statistics(metrics: Metrics, read: Callable[[], OwnerStatistics]) -> No
         "kafscale_sessions", "sessions begun by this process", lambda: [({}, read().sessions_begun)]
     )
     _show_collection(metrics, lambda: read().collection)
+    _show_compaction(metrics, lambda: read().compaction)
 
 
 def _show_collection(metrics: Metrics, read: Callable[[], CollectionStatistics]) -> None:
@@ -106,4 +108,53 @@ def _show_collection(metrics: Metrics, read: Callable[[], CollectionStatistics])
         "kafscale_collection_swept_timestamp_seconds",
         "Unix time at which the last walk through the bucket ended here; 0: none did",
         lambda: read().swept_at_ms / 1000,
+    )
+
+
+def _show_compaction(metrics: Metrics, read: Callable[[], CompactionStatistics]) -> None:
+    metrics.gauge(
+        "kafscale_compaction_behind_seconds",
+        "age of the oldest record that is not in a segment yet",
+        lambda: read().seconds_behind,
+    )
+    metrics.gauge(
+        "kafscale_uncompacted_bytes", "bytes that are only in chain objects", lambda: read().uncompacted_bytes
+    )
+    metrics.gauge("kafscale_segments", "segments of this owner's partitions", lambda: read().segments)
+    metrics.gauge("kafscale_segment_bytes", "bytes of those segments", lambda: read().segment_bytes)
+    metrics.gauge(
+        "kafscale_compaction_buffer_bytes",
+        "record bytes that compaction holds in memory",
+        lambda: read().buffered_bytes,
+    )
+    metrics.gauge(
+        "kafscale_compaction_buffer_bytes_max", "bound of those bytes", lambda: read().buffered_bytes_max
+    )
+    metrics.observed_counter(
+        "kafscale_compactions",
+        "rewrites that were committed, by kind: of chains, of small segments",
+        lambda: [({"kind": "chain"}, read().counts.compactions), ({"kind": "merge"}, read().counts.merges)],
+    )
+    metrics.observed_counter(
+        "kafscale_compacted_bytes",
+        "record bytes rewritten, by kind",
+        lambda: [
+            ({"kind": "chain"}, read().counts.compacted_bytes),
+            ({"kind": "merge"}, read().counts.merged_bytes),
+        ],
+    )
+    metrics.observed_counter(
+        "kafscale_compaction_puts",
+        "segments, their indexes and manifests written",
+        lambda: [({}, read().puts)],
+    )
+    metrics.observed_counter(
+        "kafscale_compaction_failures",
+        "rewrites given up, to be tried again",
+        lambda: [({}, read().failures)],
+    )
+    metrics.observed_counter(
+        "kafscale_retention_deleted_bytes",
+        "bytes that retention moved log starts past",
+        lambda: [({}, read().retained_bytes)],
     )

@@ -257,7 +257,7 @@ class Compactor:
     async def _publish(
         self, partition: Partition, manifest: Manifest, durable_seq: Callable[[], ChainSeq]
     ) -> None:
-        with span("compaction.upload"):
+        with span("compaction.manifest"):
             key, manifest = await self._uploads.put_manifest(partition.folder, manifest)
         await self._commit(partition, manifest, key, durable_seq)
 
