@@ -54,10 +54,14 @@ class SegmentIndex:
     offsets: Sequence[OffsetEntry]
     times: Sequence[TimeEntry]
 
-    def position_of(self, offset: int) -> int:
-        """Where to begin reading for `offset`: the start of a batch at or before the one that has it."""
+    def entry_of(self, offset: int) -> OffsetEntry:
+        """Where to begin reading for `offset`: a batch at or before the one that has it."""
         at = bisect_right(self.offsets, offset, key=lambda entry: entry.offset)
-        return self.offsets[max(at - 1, 0)].position
+        return self.offsets[max(at - 1, 0)]
+
+    def position_of(self, offset: int) -> int:
+        """The position of that batch."""
+        return self.entry_of(offset).position
 
     def position_after(self, offset: int) -> int | None:
         """Where reading for `offset` may end: the next entry's position; None is the end of the batches."""
