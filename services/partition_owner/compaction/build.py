@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from libs.model.errors import Corrupt
 from libs.model.ids import LeaderEpoch, Offset
+from libs.model.limits import PRODUCER_BATCHES_KEPT
 from libs.records import BatchView, verify_stored
 from libs.segments.keys import SegmentName
 from libs.segments.manifest import EpochStart, ProducerSnapshot, SegmentRef
@@ -57,7 +58,7 @@ def build(
     copied: list[SegmentBatch] = []
     for piece in pieces:
         batches = _batches(piece)
-        producers.restore((_run(each) for each in batches if each.producer_id >= 0), now_ms=created_ms)
+        producers.restore(map(_run, _last_of_each_producer(batches)), now_ms=created_ms)
         if piece.copied:
             copied += map(_segment_batch, batches)
     producers.expire(created_ms)
@@ -108,6 +109,19 @@ def _batches(piece: Piece) -> tuple[BatchView, ...]:
     except Corrupt as error:
         where = f"chain object {found.session}/{found.seq} at {found.position}"
         raise Corrupt(f"{where}: {error.message}") from error
+
+
+def _last_of_each_producer(batches: Sequence[BatchView]) -> list[BatchView]:
+    """The last five of each, in order: nothing before them is remembered anyway."""
+    counts: dict[int, int] = {}
+    kept: list[BatchView] = []
+    for batch in reversed(batches):
+        producer_id = batch.producer_id
+        if producer_id >= 0 and counts.get(producer_id, 0) < PRODUCER_BATCHES_KEPT:
+            counts[producer_id] = counts.get(producer_id, 0) + 1
+            kept.append(batch)
+    kept.reverse()
+    return kept
 
 
 def _segment_batch(batch: BatchView) -> SegmentBatch:
