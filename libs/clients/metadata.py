@@ -312,7 +312,7 @@ class MetadataClient:
             else:
                 self._preferred = index
                 return reply
-        self._preferred = (self._preferred + 1) % len(self._stubs)
+        self._preferred = (self._preferred + 1) % max(1, len(self._stubs))
         raise last
 
 

@@ -34,6 +34,7 @@ from libs.objectstore.port import ObjectStore
 from libs.rpc import Channel, Server, memory_channel
 from proto.metadata_api.metadata_api_grpc import MetadataStub
 from services.metadata.kv.memory import MemoryKV
+from services.metadata.kv.port import KV
 from services.partition_owner.config import OwnerOptions
 from services.partition_owner.list_offsets import RECORDS_POOL
 from services.partition_owner.recorder import CountingRecorder
@@ -327,11 +328,11 @@ async def list_offset(owner: RunningOwner, tp: TopicPartition, timestamp: int) -
 
 @asynccontextmanager
 async def open_owner_cluster(
-    store: ObjectStore, owners: Sequence[str] = ("a", "b")
+    store: ObjectStore, owners: Sequence[str] = ("a", "b"), *, kv: KV | None = None
 ) -> AsyncIterator[OwnerCluster]:
-    """A metadata replica, and ready owners of these names."""
+    """A metadata replica (on an empty store unless one is given), and ready owners of these names."""
     async with (
-        open_metadata_cluster(MemoryKV(), "m") as metadata,
+        open_metadata_cluster(kv or MemoryKV(), "m") as metadata,
         metadata.client() as client,
         trio.open_nursery() as nursery,
     ):

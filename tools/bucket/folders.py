@@ -60,6 +60,8 @@ class Folder:
     folder: PartitionFolder
     manifests: dict[str, ManifestFacts] = field(default_factory=dict)
     unnamed: bool = False
+    epoch_max: int = -1
+    """The greatest leader epoch in a key of the folder."""
 
     def newest_whole(self) -> ManifestFacts | None:
         """The newest manifest that has all it names: what a rebuild takes."""
@@ -74,6 +76,8 @@ async def verify_folder(work: Work, folder: PartitionFolder, objects: list[Objec
     async with trio.open_nursery() as nursery:
         for info in objects:
             segment, index = parse_segment_key(info.key), parse_segment_index_key(info.key)
+            named = segment or index or parse_manifest_key(info.key)
+            result.epoch_max = max(result.epoch_max, -1 if named is None else named[1].leader_epoch)
             if segment is not None:
                 work.count("segment", info)
                 nursery.start_soon(_verify_segment, work, folder, segment[1], info)

@@ -8,10 +8,8 @@ again, then metadata once more, and it counts where the state stayed the same; 4
 largest chain or folder, and by the number of partitions.
 """
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
-from uuid import UUID
 
 import trio
 
@@ -22,7 +20,6 @@ from libs.model.references import PartitionReferences
 from libs.objectstore.port import ObjectInfo, ObjectStore
 from libs.segments.keys import (
     META_PREFIX,
-    WAL_PREFIX,
     PartitionFolder,
     parse_chain_object_key,
     partition_prefix,
@@ -39,6 +36,7 @@ from services.partition_owner.collection.decide import (
 from tools.bucket.chains import Chain, verify_chain
 from tools.bucket.folders import verify_folder
 from tools.bucket.known import Known, SnapshotSource, read_known
+from tools.bucket.listing import chain_groups, data_objects
 from tools.bucket.meta import Meta, verify_meta
 from tools.bucket.partitions import Found, Problem, judge_alone, judge_state, wanted_sessions
 from tools.bucket.report import Report, Tally
@@ -74,34 +72,6 @@ async def verify(
         revision=None if verification.known is None else verification.known.revision,
         sample=work.options.sample,
     )
-
-
-async def chain_groups(work: Work) -> AsyncIterator[tuple[SessionId, list[ObjectInfo]]]:
-    """Every chain with its LIST; objects below `wal/` that are none of ours are counted as foreign."""
-    session: SessionId | None = None
-    objects: list[ObjectInfo] = []
-    async for info in work.objects(WAL_PREFIX):
-        each = _session_of(info.key)
-        if each is None:
-            work.count("foreign", info)
-            work.done([info])
-            continue
-        if each != session:
-            if session is not None:
-                yield session, objects
-            session, objects = each, []
-        objects.append(info)
-    if session is not None:
-        yield session, objects
-
-
-def _session_of(key: str) -> SessionId | None:
-    name = key.removeprefix(WAL_PREFIX).partition("/")[0]
-    try:
-        session = SessionId(UUID(name))
-    except ValueError:
-        return None
-    return session if str(session) == name else None
 
 
 class _Verification:
@@ -180,7 +150,7 @@ class _Verification:
     async def _folders(self) -> None:
         folder = None
         objects: list[ObjectInfo] = []
-        async for info in self._data_objects():
+        async for info in data_objects(self._work):
             each = folder_of(info.key)
             if each is None:
                 self._work.count("foreign", info)
@@ -193,14 +163,6 @@ class _Verification:
             objects.append(info)
         if folder is not None:
             await self._folder(folder, objects)
-
-    async def _data_objects(self) -> AsyncIterator[ObjectInfo]:
-        """Everything but chains and what is below `meta/`, in key order."""
-        after = ""
-        for skipped in (META_PREFIX, WAL_PREFIX, ""):
-            async for info in self._work.objects(start_after=after, before=skipped):
-                yield info
-            after = f"{skipped[:-1]}0"  # just behind all that begins with it
 
     async def _folder(self, name: PartitionFolder, objects: list[ObjectInfo]) -> None:
         folder = await verify_folder(self._work, name, objects)

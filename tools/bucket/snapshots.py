@@ -1,0 +1,70 @@
+"""The snapshots of the metadata store that a bucket has: finding one, reading it whole.
+
+Owns: the choice by time, reading. Does not own: the bytes (libs/segments/snapshot.py), what is in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from libs.model.errors import Corrupt, Invalid, NotFound
+from libs.objectstore.port import ObjectStore
+from libs.segments.keys import (
+    SNAPSHOTS_PREFIX,
+    SnapshotName,
+    parse_snapshot_key,
+    snapshot_key,
+    snapshot_part_key,
+)
+from libs.segments.snapshot import SnapshotEntry, check_whole, parse_snapshot_part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A whole snapshot of the metadata store."""
+
+    name: SnapshotName
+    entries: tuple[SnapshotEntry, ...]
+
+
+async def list_snapshots(store: ObjectStore) -> list[SnapshotName]:
+    """Those that are whole, the newest last."""
+    found: list[SnapshotName] = []
+    after = ""
+    while True:
+        page = await store.list(SNAPSHOTS_PREFIX, start_after=after)
+        for info in page.objects:
+            after = info.key
+            parsed = parse_snapshot_key(info.key)
+            if parsed is not None and parsed[1] is None:
+                found.append(parsed[0])
+        if not page.truncated:
+            return sorted(found)
+
+
+def choose(names: Sequence[SnapshotName], *, at_ms: int | None) -> SnapshotName | None:
+    """The last one taken at or before `at_ms`, the newest without it; None where the bucket has none at all.
+
+    Raises Invalid where all are later.
+    """
+    if not names:
+        return None
+    early = [name for name in names if at_ms is None or name.created_ms <= at_ms]
+    if not early:
+        raise Invalid("every snapshot in the bucket is later than that: see list-snapshots")
+    return max(early)
+
+
+async def read_snapshot(store: ObjectStore, name: SnapshotName) -> Snapshot:
+    """Raises Corrupt where a part is damaged or not there, NotFound where there is no such snapshot."""
+    last = parse_snapshot_part(await store.get(snapshot_key(name)))
+    parts = []
+    for number in range(last.part):
+        try:
+            parts.append(parse_snapshot_part(await store.get(snapshot_part_key(name, number))))
+        except NotFound as error:
+            raise Corrupt(f"part {number} of the snapshot {snapshot_key(name)} is not there") from error
+    parts.append(last)
+    if last.name != name:
+        raise Corrupt(f"the snapshot {snapshot_key(name)} says {tuple(last.name)}")
+    check_whole(parts)
+    return Snapshot(name=name, entries=tuple(entry for part in parts for entry in part.entries))

@@ -1,0 +1,118 @@
+"""The metadata store that is rebuilt: that it is nobody's now, and how it is filled.
+
+Owns: emptying and filling it through the KV port. Does not own: what is written (restored.py).
+Rules: 1 a store with a live registration is refused: somebody uses it; 2 the cluster's record is written
+first with a format of the future, which every metadata replica refuses to start on, and rightly at the very
+end: so nobody ever sees a store that is half filled; 3 what was there is only deleted when it was said so.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from libs.clients.metadata import NO_REVISION
+from libs.model.errors import Invalid, Unavailable
+from libs.model.ids import Revision
+from libs.segments.snapshot import SnapshotEntry
+from proto.metadata import metadata_pb2 as messages
+from services.metadata import keys
+from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
+from services.metadata.snapshot import snapshot
+from services.metadata.writes import write
+from tools.bucket.restored import Restored
+
+_FUTURE = 2**31
+_OPS_PER_TXN = 100
+_TXN_BYTES = 512 * 1024
+_PAGE_ITEMS = 200
+_LIVE = (keys.OWNERS, keys.GATEWAYS, keys.REPLICAS, keys.CONTROLLER)
+
+
+class KvSource:
+    """A store as a `SnapshotSource`: what `MetadataClient.snapshot` tells, without the service."""
+
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
+
+    async def snapshot(
+        self,
+        take: Callable[[Revision, Sequence[SnapshotEntry]], Awaitable[None]],
+        *,
+        unless_revision: Revision = NO_REVISION,
+        with_live: bool = False,
+    ) -> Revision:
+        revision = NO_REVISION
+        async for part in snapshot(self._kv, unless_revision, with_live=with_live):
+            revision = part.revision
+            if part.entries:
+                await take(revision, part.entries)
+        return revision
+
+
+async def check_unused(kv: KV) -> int:
+    """How many keys there are. Raises Invalid where a service is registered."""
+    for prefix in _LIVE:
+        page = await kv.range(prefix, limit=1)
+        if page.items:
+            raise Invalid(
+                f"{page.items[0].key} is registered in the metadata store: stop every service first,"
+                " and wait for a lease"
+            )
+    count, start_after, more = 0, "", True
+    while more:
+        page = await kv.range("", start_after=start_after, limit=_PAGE_ITEMS)
+        count += len(page.items)
+        more = page.more
+        start_after = page.items[-1].key if page.items else ""
+    return count
+
+
+async def empty(kv: KV) -> None:
+    """Deletes every key."""
+    while True:
+        page = await kv.range("", limit=_OPS_PER_TXN)
+        if not page.items:
+            return
+        await write(kv, [], [Delete(key=item.key) for item in page.items])
+
+
+async def fill(kv: KV, restored: Restored) -> None:
+    """Writes everything. Raises Invalid where somebody else wrote meanwhile, Unavailable."""
+    future = messages.ClusterInfo(format_version=_FUTURE).SerializeToString()
+    barrier = await write(
+        kv,
+        [ModRevisionIs(key=keys.CLUSTER, revision=ABSENT)],
+        [Put(key=keys.CLUSTER, value=future)],
+    )
+    if barrier is None:
+        raise Invalid("the metadata store has a cluster already: was a service started meanwhile?")
+    guard = ModRevisionIs(key=keys.CLUSTER, revision=barrier)
+    batch: list[Put] = []
+    size_bytes = 0
+    for put in restored.puts:
+        if batch and (len(batch) == _OPS_PER_TXN or size_bytes + len(put.value) > _TXN_BYTES):
+            await _write(kv, guard, batch)
+            batch, size_bytes = [], 0
+        batch.append(put)
+        size_bytes += len(put.key) + len(put.value)
+    if batch:
+        await _write(kv, guard, batch)
+    await check_unused(kv)
+    last: Put | Delete = Delete(key=keys.CLUSTER)
+    if restored.cluster is not None:
+        last = Put(key=keys.CLUSTER, value=restored.cluster)
+    if not (await kv.txn([guard], [last])).succeeded:
+        raise _meanwhile()
+
+
+async def _write(kv: KV, guard: ModRevisionIs, batch: Sequence[Put]) -> None:
+    try:
+        revision = await write(kv, [guard], batch)
+    except Unavailable as error:
+        if not error.outcome_unknown:
+            raise
+        revision = await write(kv, [guard], batch)  # the same keys and values: once more does no harm
+    if revision is None:
+        raise _meanwhile()
+
+
+def _meanwhile() -> Invalid:
+    return Invalid("somebody else wrote to the metadata store meanwhile: stop every service, and begin anew")
