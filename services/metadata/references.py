@@ -15,7 +15,7 @@ from `topics/` to `deleting/`. Whoever reads the target before the source misses
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -154,9 +154,9 @@ class ReferenceReader:
         named = _Named(revision=first.revision)
         for item in first.items:
             named.cluster_id = stored.parse(messages.ClusterInfo, item).cluster_id
-        async for item in self._items(keys.TOPICS, named.revision):
+        for item in await self._items(keys.TOPICS, named.revision):
             named.existing.add(stored.topic(item).value.topic_id)
-        async for item in self._items(keys.DELETING, named.revision):
+        for item in await self._items(keys.DELETING, named.revision):
             named.deleting[TopicId(keys.last_id_of(item.key))] = stored.deleted_topic(item)
         if all_sessions:
             await self._read_sessions(named)
@@ -167,16 +167,16 @@ class ReferenceReader:
         return named
 
     async def _read_sessions(self, named: _Named) -> None:
-        async for item in self._items(keys.SESSIONS, named.revision):
+        for item in await self._items(keys.SESSIONS, named.revision):
             named.records[SessionId(keys.last_id_of(item.key))] = stored.session(item)
-        async for item in self._items(keys.OWNERS, named.revision):
+        for item in await self._items(keys.OWNERS, named.revision):
             owner = stored.owner(item)
             named.registrations[owner.value.owner_id] = (owner.value.session, owner.revision)
-        async for item in self._items(keys.ASSIGNMENTS, named.revision):
+        for item in await self._items(keys.ASSIGNMENTS, named.revision):
             assignment = stored.assignment(item).value
             named.assigned.add(assignment.session)
             named.predecessors.update(each.session for each in assignment.predecessors)
-        async for item in self._items(keys.PARTITIONS, named.revision):
+        for item in await self._items(keys.PARTITIONS, named.revision):
             for position in stored.partition_state(item).value.positions:
                 least = named.least_from.get(position.session, position.from_seq)
                 named.least_from[position.session] = min(least, position.from_seq)
@@ -189,9 +189,9 @@ class ReferenceReader:
         for topic_id, of_topic in by_topic.items():
             states = {
                 keys.topic_partition_of(item.key): stored.partition_state(item).value
-                async for item in self._items(keys.partitions_of(topic_id), named.revision)
+                for item in await self._items(keys.partitions_of(topic_id), named.revision)
             }
-            async for item in self._items(keys.assignments_of(topic_id), named.revision):
+            for item in await self._items(keys.assignments_of(topic_id), named.revision):
                 at = keys.topic_partition_of(item.key)
                 if at not in of_topic:
                     continue
@@ -205,11 +205,12 @@ class ReferenceReader:
                     manifest_key="" if state is None else state.manifest_key,
                 )
 
-    async def _items(self, prefix: str, revision: Revision) -> AsyncIterator[KeyValue]:
-        start_after, more = "", True
+    async def _items(self, prefix: str, revision: Revision) -> list[KeyValue]:
+        items: list[KeyValue] = []
+        more = True
         while more:
+            start_after = items[-1].key if items else ""
             page = await self._kv.range(prefix, start_after=start_after, limit=PAGE_ITEMS, revision=revision)
-            for item in page.items:
-                start_after = item.key
-                yield item
+            items.extend(page.items)
             more = page.more
+        return items

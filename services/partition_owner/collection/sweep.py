@@ -8,7 +8,8 @@ empty the bucket; 4 keys that are not ours are passed over; 5 a walk costs a LIS
 pauses between two.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 
 import structlog
 import trio
@@ -78,8 +79,9 @@ class Sweep:
         # A tombstone is for ever, so it may be read before the LIST.
         tombstones = await list_all(self._store, TOMBSTONES_PREFIX)
         buried = {topic_id for each in tombstones if (topic_id := parse_tombstone_key(each.key)) is not None}
-        async for folders in self._folders():
-            await self._judge(folders, frozenset(buried))
+        async with aclosing(self._folders()) as found:
+            async for folders in found:
+                await self._judge(folders, frozenset(buried))
 
     async def sweep_folders(self, folders: Iterable[PartitionFolder]) -> None:
         """Only these partitions' folders. Raises like `sweep`."""
@@ -88,7 +90,7 @@ class Sweep:
             found[TopicPartition(folder.topic_id, folder.partition)] = await list_all(
                 self._store, partition_prefix(folder)
             )
-            if len(found) == FOLDERS_AT_ONCE_MAX or sum(map(len, found.values())) >= OBJECTS_AT_ONCE_MAX:
+            if _is_enough(found):
                 await self._judge(found, frozenset())
                 found = {}
             await trio.sleep(PAUSE_SECONDS)
@@ -122,26 +124,21 @@ class Sweep:
 
     # Folders
 
-    async def _folders(self) -> AsyncIterator[_Folders]:
+    async def _folders(self) -> AsyncGenerator[_Folders, None]:
         """Whole folders, a bounded number at a time. A folder's keys follow each other."""
         found: _Folders = {}
         current: TopicPartition | None = None
-        async for each in self._outside_of_ours():
-            folder = folder_of(each.key)
-            if folder is None:
-                continue
-            tp = TopicPartition(folder.topic_id, folder.partition)
-            if tp != current and (
-                len(found) >= FOLDERS_AT_ONCE_MAX or sum(map(len, found.values())) >= OBJECTS_AT_ONCE_MAX
-            ):
-                yield found
-                found = {}
-            current = tp
-            found.setdefault(tp, []).append(each)
+        async with aclosing(self._in_folders()) as objects:
+            async for tp, each in objects:
+                if tp != current and _is_enough(found):
+                    yield found
+                    found = {}
+                current = tp
+                found.setdefault(tp, []).append(each)
         yield found
 
-    async def _outside_of_ours(self) -> AsyncIterator[ObjectInfo]:
-        """Every object but chains and what the bucket says about itself."""
+    async def _in_folders(self) -> AsyncGenerator[tuple[TopicPartition, ObjectInfo], None]:
+        """Every object of ours in a partition's folder; `wal/` and `meta/` are stepped over."""
         after = ""
         while True:
             page = await self._store.list("", start_after=after)
@@ -152,7 +149,9 @@ class Sweep:
                 if after < behind:
                     after, skipped = behind, True
                     break
-                yield each
+                folder = folder_of(each.key)
+                if folder is not None:
+                    yield TopicPartition(folder.topic_id, folder.partition), each
             if not (skipped or page.truncated):
                 return
             await trio.sleep(PAUSE_SECONDS)
@@ -183,3 +182,7 @@ class Sweep:
             except Corrupt as error:
                 log.error("manifest_corrupt", tp=str(tp), key=key, error=error.message)
         return folder_garbage(listed, found, manifests)
+
+
+def _is_enough(found: _Folders) -> bool:
+    return len(found) >= FOLDERS_AT_ONCE_MAX or sum(map(len, found.values())) >= OBJECTS_AT_ONCE_MAX
