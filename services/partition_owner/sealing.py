@@ -38,7 +38,7 @@ from services.partition_owner.chain_writer import read_chain_object
 from services.partition_owner.parallel import for_each
 
 _SESSIONS_AT_ONCE_MAX = 16
-_REQUESTS_AT_ONCE_MAX = 16
+_REQUESTS_AT_ONCE_MAX = 32
 _ENDS_KEPT_MAX = 100_000
 _PATIENCE = RetryPolicy(
     backoff=Backoff(first_seconds=0.1, max_seconds=2.0), attempts_max=8, elapsed_seconds_max=20.0

@@ -208,7 +208,7 @@ class Compacted:
         )
 
     async def reopen(self, *, from_seq: int = 0) -> None:
-        """As the next owner opens it: from the manifest, and the chain from an object on; no bytes in memory."""
+        """As the next owner opens it: from the manifest and the chain; no records are in memory."""
         manifest = await read_manifest(self.store, self.manifest_key, TP) if self.manifest_key else None
         to_seq = ChainSeq(len(self.range_ends))
         async with trio.open_nursery() as nursery:
