@@ -112,19 +112,19 @@ class OwnerOptions(BaseModel):
     segment_bytes_max: int = Field(
         default=SEGMENT_BYTES_DEFAULT,
         ge=64 * KIB,
-        le=SEGMENT_BYTES_MAX,
+        le=SEGMENT_BYTES_MAX // 2,
         description="size up to which segments are written and merged",
     )
     compaction_merge_factor: int = Field(
         default=8, ge=2, le=64, description="segments of about one size that are merged into one"
     )
-    compactions_max: int = Field(default=4, ge=1, description="partitions compacted at a time")
+    compactions_max: int = Field(default=8, ge=1, description="partitions compacted at a time")
     compaction_buffer_bytes_max: int = Field(
         default=256 * MIB, ge=MIB, description="record bytes that compaction holds in memory"
     )
     compaction_gets_max: int = Field(default=8, ge=1, description="parallel GETs of compaction")
     compaction_check_seconds: float = Field(
-        default=10.0, gt=0, description="how often it is looked whether something is to be compacted"
+        default=5.0, gt=0, description="how often it is looked whether something is to be compacted"
     )
     retention_check_seconds: float = Field(
         default=300.0, gt=0, description="how often a partition's retention is looked at"

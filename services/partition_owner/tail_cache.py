@@ -18,6 +18,8 @@ class TailCache:
         self.used_bytes = 0
         self.hits = 0
         self.misses = 0
+        self.put_bytes = 0
+        """Bytes ever put in: what was put `bytes_max` ago is gone."""
         self._objects: OrderedDict[tuple[SessionId, int], bytes] = OrderedDict()
 
     def __len__(self) -> int:
@@ -26,6 +28,7 @@ class TailCache:
     def put(self, session: SessionId, seq: int, body: bytes) -> None:
         self._objects[(session, seq)] = body
         self.used_bytes += len(body)
+        self.put_bytes += len(body)
         while self.used_bytes > self.bytes_max:
             _, evicted = self._objects.popitem(last=False)
             self.used_bytes -= len(evicted)

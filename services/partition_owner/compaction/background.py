@@ -35,8 +35,11 @@ from services.partition_owner.compaction.retention import retained_from
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.partition import Partition
 from services.partition_owner.registry import Registry
+from services.partition_owner.tail_cache import TailCache
 
 _BACKOFF = Backoff(first_seconds=1.0, max_seconds=60.0)
+_LOOKS_AT_ONCE = 500
+"""Partitions looked at before others get their turn."""
 _CORRUPT_BACKOFF = Backoff(first_seconds=60.0, max_seconds=3600.0)
 
 log = structlog.get_logger(__name__)
@@ -63,6 +66,9 @@ class _Care:
     not_before: float = 0.0
     failures: int = 0
     busy: bool = False
+    uncompacted_since: float | None = None
+    tail_mark: int = 0
+    """Bytes put into the tail cache when the first uncompacted range was noticed."""
     merged_version: int = -1
     """The log's version at which nothing was to be merged."""
 
@@ -76,6 +82,7 @@ class Background:
         registry: Registry,
         compactor: Compactor,
         committer: Committer,
+        tail: TailCache,
         limits: BackgroundLimits,
         clock: Clock,
         rand: Rand,
@@ -83,10 +90,12 @@ class Background:
         self._registry = registry
         self._compactor = compactor
         self._committer = committer
+        self._tail = tail
         self._limits = limits
         self._clock = clock
         self._rand = rand
         self._cares: dict[TopicPartition, _Care] = {}
+        self._looking = trio.Lock()  # one worker looks and waits, the others wait for it
         self.retained_bytes = 0
         """Bytes below log starts that retention moved, ever."""
         self.failures = 0
@@ -110,32 +119,38 @@ class Background:
 
     async def _work(self, durable_seq: Callable[[], ChainSeq]) -> None:
         while True:
-            care = self._next(durable_seq)
-            if care is None:
-                await trio.sleep(self._limits.check_seconds)
-                continue
-            care.busy = True
+            care = await self._wait_next(durable_seq)
             try:
-                await trio.lowlevel.checkpoint()
                 await self._attend(care, durable_seq)
             finally:
                 care.busy = False
 
-    def _next(self, durable_seq: Callable[[], ChainSeq]) -> _Care | None:
-        """The partition that is due for the longest time, and free."""
-        now = trio.current_time()
-        self._look_around(now)
+    async def _wait_next(self, durable_seq: Callable[[], ChainSeq]) -> _Care:
+        """The partition that is due for the longest time, and is busy from now on."""
+        async with self._looking:
+            while True:
+                found = await self._look(durable_seq)
+                if found is not None:
+                    found.busy = True
+                    return found
+                await trio.sleep(self._limits.check_seconds)
+
+    async def _look(self, durable_seq: Callable[[], ChainSeq]) -> _Care | None:
+        self._look_around()
         found: _Care | None = None
-        found_due = now
-        for care in self._cares.values():
-            if care.busy or care.not_before > now:
+        found_due = now = trio.current_time()
+        for number, care in enumerate(list(self._cares.values())):
+            if number % _LOOKS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            if care.busy or care.not_before > now or not care.partition.appendable:
                 continue
             due = self._due_at(care, durable_seq)
             if due <= found_due:
                 found, found_due = care, due
-        return found
+        return found if found is not None and found.partition.appendable else None
 
-    def _look_around(self, now: float) -> None:
+    def _look_around(self) -> None:
+        now = trio.current_time()
         for tp in [tp for tp, care in self._cares.items() if not care.partition.appendable]:
             del self._cares[tp]
         for partition in self._registry:
@@ -167,11 +182,15 @@ class Background:
         plog = partition.log
         state = None if partition.record is None else partition.record.state
         positions = () if state is None else state.positions
+        if care.uncompacted_since != partition.uncompacted_since:
+            care.uncompacted_since, care.tail_mark = partition.uncompacted_since, self._tail.put_bytes
         empty = plog.assigned == plog.compacted_end
         end_known = partition.manifest is not None or plog.assigned == 0
         return CompactionFacts(
             uncompacted_bytes=plog.uncompacted_bytes,
             uncompacted_since=partition.uncompacted_since if plog.durable_ranges else None,
+            ranges=plog.durable_ranges,
+            tail_share=(self._tail.put_bytes - care.tail_mark) / self._tail.bytes_max,
             behind=len(positions) > 1 and (end_known or not empty),
             idle_seqs=durable_seq - positions[-1].from_seq if positions and empty and end_known else 0,
             touched_at=care.touched_at,
@@ -224,9 +243,7 @@ class Background:
 
     async def _compact(self, partition: Partition, durable_seq: Callable[[], ChainSeq]) -> None:
         plog = partition.log
-        ranges = next_ranges(
-            plog.ranges(), log_start=plog.log_start, segment_bytes=self._limits_of(partition).segment_bytes
-        )
+        ranges = next_ranges(plog.ranges(), bytes_max=self._limits_of(partition).segment_bytes)
         await self._compactor.compact(partition, ranges, durable_seq)
 
     def _limits_of(self, partition: Partition) -> CompactionLimits:

@@ -3,8 +3,9 @@
 Owns: when a partition is due, which ranges make the next segment, which segments are merged, which leave the
 manifest. Does not own: reading, writing, committing.
 Rules: 1 what nothing is appended to is compacted once and then left alone (design section 3, rule 15: a quiet
-cluster is silent); 2 merging is size-tiered: a byte is rewritten at most once a tier, and there are a handful
-of tiers between the smallest segment and `segment_bytes`; 3 nothing wholly below the log start is copied.
+cluster is silent); 2 small ranges are compacted before they leave the tail cache: read back, each would cost
+a GET of its own; 3 merging is size-tiered: a byte is rewritten at most once a tier, and there are a handful
+of tiers between the smallest segment and `segment_bytes`; 4 nothing wholly below the log start is copied.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,9 @@ _FULL_SHARE = 2
 _MERGED_MAX = 64
 """Segments in one merge."""
 _JITTER_SHARE = 0.25
+_TAIL_SHARE = 0.5
+_SMALL_RANGE_BYTES = 128 * KIB
+_TAIL_SECONDS_MIN = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,10 @@ class CompactionFacts:
 
     uncompacted_bytes: int
     uncompacted_since: float | None
+    ranges: int
+    """How many ranges these bytes are in."""
+    tail_share: float
+    """How much of the tail cache was written since the first of them: at 1 it has left memory."""
     behind: bool
     """Whether its state names positions in chains of other sessions or epochs."""
     idle_seqs: int
@@ -58,6 +66,8 @@ def due_at(facts: CompactionFacts, limits: CompactionLimits, *, jitter: float) -
         if facts.uncompacted_bytes >= limits.bytes_target:
             return since
         seconds = limits.behind_seconds if facts.behind else limits.age_seconds
+        if facts.tail_share >= _TAIL_SHARE and facts.uncompacted_bytes < facts.ranges * _SMALL_RANGE_BYTES:
+            seconds = min(seconds, _TAIL_SECONDS_MIN)
         return since + seconds * share
     if facts.behind:
         return facts.touched_at + limits.behind_seconds * share
@@ -66,18 +76,17 @@ def due_at(facts: CompactionFacts, limits: CompactionLimits, *, jitter: float) -
     return None
 
 
-def next_ranges(ranges: Iterable[LogRange], *, log_start: int, segment_bytes: int) -> list[LogRange]:
-    """The first ranges that together make a segment of at most `segment_bytes`; at least one.
+def next_ranges(ranges: Iterable[LogRange], *, bytes_max: int) -> list[LogRange]:
+    """The first ranges that together have at most `bytes_max`; at least one where there is one.
 
-    Ranges below the log start are among them: they are passed over, but their producers count.
+    Those below the log start count too: they are not copied, but read, because their producers are kept.
     """
     taken: list[LogRange] = []
-    copied_bytes = 0
+    total_bytes = 0
     for each in ranges:
-        size_bytes = each.size_bytes if each.end_offset > log_start else 0
-        if taken and copied_bytes + size_bytes > segment_bytes:
+        total_bytes += each.size_bytes
+        if taken and total_bytes > bytes_max:
             break
-        copied_bytes += size_bytes
         taken.append(each)
     return taken
 

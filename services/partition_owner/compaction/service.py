@@ -29,7 +29,7 @@ from services.partition_owner.registry import Registry
 from services.partition_owner.tail_cache import TailCache
 
 _DROPPED_MAX = 100_000
-_CACHE_BLOCKS = 32
+_CACHE_BLOCKS = 64
 _POSITION_SEQS_MAX = 256
 
 
@@ -101,6 +101,7 @@ class Compaction:
             registry=registry,
             compactor=self._compactor,
             committer=committer,
+            tail=tail,
             limits=_limits(options),
             clock=clock,
             rand=rand,

@@ -1,6 +1,7 @@
 """What is due when, what makes a segment, what is merged: pure arithmetic."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,11 +32,18 @@ LIMITS = CompactionLimits(
 
 
 def facts(
-    *, uncompacted: int = 0, since: float | None = None, behind: bool = False, idle_seqs: int = 0
+    *,
+    uncompacted: int = 0,
+    since: float | None = None,
+    behind: bool = False,
+    idle_seqs: int = 0,
+    tail_share: float = 0.0,
 ) -> CompactionFacts:
     return CompactionFacts(
         uncompacted_bytes=uncompacted,
         uncompacted_since=since,
+        ranges=1,
+        tail_share=tail_share,
         behind=behind,
         idle_seqs=idle_seqs,
         touched_at=5.0,
@@ -50,6 +58,10 @@ def test_when_a_partition_is_due() -> None:
     assert due_at(facts(behind=True), LIMITS, jitter=0.0) == 65.0
     assert due_at(facts(idle_seqs=101), LIMITS, jitter=0.0) == 605.0
     assert due_at(facts(idle_seqs=100), LIMITS, jitter=0.0) is None
+    large = replace(LIMITS, bytes_target=1 * MIB)
+    assert due_at(facts(uncompacted=10, since=7.0, tail_share=0.4), LIMITS, jitter=0.0) == 607.0
+    assert due_at(facts(uncompacted=10, since=7.0, tail_share=0.5), LIMITS, jitter=0.0) == 37.0
+    assert due_at(facts(uncompacted=200 * KIB, since=7.0, tail_share=0.5), large, jitter=0.0) == 607.0
     early = due_at(facts(uncompacted=10, since=7.0), LIMITS, jitter=1.0)
     assert early is not None
     assert 307.0 < early < 607.0
@@ -64,11 +76,9 @@ def ranges(*sizes: int) -> list[LogRange]:
 
 def test_ranges_of_a_segment() -> None:
     all_of = ranges(30, 30, 30, 30)
-    assert next_ranges(all_of, log_start=0, segment_bytes=100) == all_of[:3]
-    assert next_ranges(all_of, log_start=0, segment_bytes=1) == all_of[:1]
-    assert next_ranges(all_of, log_start=15, segment_bytes=60) == all_of[:3]
-    assert next_ranges(all_of, log_start=40, segment_bytes=1) == all_of
-    assert next_ranges([], log_start=0, segment_bytes=100) == []
+    assert next_ranges(all_of, bytes_max=100) == all_of[:3]
+    assert next_ranges(all_of, bytes_max=1) == all_of[:1]
+    assert next_ranges([], bytes_max=100) == []
 
 
 def segments(*sizes: int) -> list[SegmentRef]:
