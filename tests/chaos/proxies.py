@@ -108,10 +108,13 @@ class Proxies:
             await wait_listening(front.target_port)
             front.listeners = await trio.open_tcp_listeners(front.port, host=HOST)
             front.opened.set()
-            with trio.CancelScope() as front.serving:
-                await trio.serve_listeners(
-                    partial(self._serve, front), front.listeners, handler_nursery=self._nursery
-                )
+            try:
+                with trio.CancelScope() as front.serving:
+                    await trio.serve_listeners(
+                        partial(self._serve, front), front.listeners, handler_nursery=self._nursery
+                    )
+            except* trio.ClosedResourceError:
+                pass  # closed between two connections
             front.listeners = []
             front.opened = trio.Event()
 

@@ -65,7 +65,7 @@ def running(open_context: Callable[[], AbstractAsyncContextManager[T]]) -> Itera
         if thread.is_alive():
             trio.from_thread.run_sync(close[0].set, trio_token=result[0]._token)
         thread.join(CLOSE_SECONDS_MAX)
-    if errors:
-        raise errors[0]
+        if errors:  # rather than what followed from it in the block
+            raise errors[0]
     if thread.is_alive():
         raise TimeoutError(f"not closed after {CLOSE_SECONDS_MAX} s")
