@@ -84,6 +84,7 @@ class Compacted:
         self.range_ends: list[int] = []
         self.manifest: Manifest | None = None
         self.manifest_key = ""
+        self._segments = 0
         self.tail = TailCache(1 << 30)
         self.partition = self._partition(PartitionLog(log_start=0, next_offset=0))
 
@@ -195,7 +196,9 @@ class Compacted:
             created_ms=0,
             interval_bytes=interval_bytes,
         )
-        name = SegmentName(Offset(encoded.base_offset), LeaderEpoch(7), bytes([len(self.range_ends)]) * 16)
+        self._segments += 1
+        nonce = self._segments.to_bytes(16, "big")
+        name = SegmentName(Offset(encoded.base_offset), LeaderEpoch(7), nonce)
         await self.store.put_if_absent(segment_key(FOLDER, name), b"".join(encoded.buffers))
         await self.store.put_if_absent(segment_index_key(FOLDER, name), encoded.index)
         return SegmentRef(
