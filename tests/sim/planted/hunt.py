@@ -1,0 +1,78 @@
+"""Runs seeds with a bug planted until its checker catches it.
+
+Owns: the search, what it found. Does not own: planting, worlds, judges.
+Rules: 1 only the checker that is named for the bug counts; what others find is told, and is no catch; 2 a
+seed that does not come to its end is told too: a bug may break the world itself.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from tests.sim.planted.bug import PlantedBug
+from tests.sim.planted.plant import planted
+from tests.sim.run import run_seed
+
+SEED_SECONDS_MAX = 120
+
+
+@dataclass(slots=True, kw_only=True)
+class Hunt:
+    """What became of the search. `seed` is None where nobody caught it."""
+
+    bug: PlantedBug
+    seed: int | None = None
+    tried: int = 0
+    seconds: float = 0.0
+    evidence: str = ""
+    others: Counter[str] = field(default_factory=Counter)
+    """Violations of other checkers, up to the catch."""
+
+
+class _TooSlow(BaseException):
+    """No Exception, so that no supervisor of the world swallows it."""
+
+
+def hunt(bug: PlantedBug, seeds: Iterable[int], *, steps: int) -> Hunt:
+    """Raises PlantError where the bug does not fit the code."""
+    began = time.monotonic()
+    found = Hunt(bug=bug)
+    with planted(bug):
+        for seed in seeds:
+            found.tried += 1
+            violations = _violations(seed, steps)
+            caught = [each for each in violations if each.startswith(f"{bug.checker}:")]
+            found.others.update(each.partition(":")[0] for each in violations if each not in caught)
+            if caught:
+                found.seed, found.evidence = seed, caught[0]
+                break
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _violations(seed: int, steps: int) -> tuple[str, ...]:
+    try:
+        with _bounded(SEED_SECONDS_MAX):
+            return run_seed(seed, steps=steps)[0].violations
+    except _TooSlow:
+        return (f"world: seed {seed} took more than {SEED_SECONDS_MAX} s",)
+    except Exception as error:  # the supervisor: the next seed may tell more
+        return (f"world: seed {seed} broke: {type(error).__name__}: {error}",)
+
+
+@contextmanager
+def _bounded(seconds: int) -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,200 @@
+"""Bugs that others had, where no rule of the chain has them already; and one for each promise at least.
+
+Owns: these bugs. Does not own: how they are planted.
+"""
+
+from tests.sim.planted.bug import Change, PlantedBug
+
+_STATE = "services.metadata.groups.state"
+
+BUGS = (
+    PlantedBug(
+        name="topic_keyed_by_name",
+        rule="KafScale",
+        checker="p8_recreated",
+        what="a topic's id is made of its name: what is recreated is the old one",
+        changes=(
+            Change(
+                "services.metadata.topics",
+                "            topic_id=TopicId(self._rand.uuid()),\n",
+                "            topic_id=TopicId(uuid5(NAMESPACE_DNS, wanted.name)),\n",
+            ),
+            Change(
+                "services.metadata.topics",
+                "        check_topic_name(wanted.name)\n        partitions = wanted.partitions\n",
+                "        from uuid import NAMESPACE_DNS, uuid5\n\n"
+                "        check_topic_name(wanted.name)\n        partitions = wanted.partitions\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="offsets_keyed_by_partition",
+        rule="KafScale",
+        checker="groups",
+        what="committed offsets are keyed without the topic's id",
+        changes=(
+            Change(
+                "services.metadata.groups.keys",
+                '    return f"{offsets_prefix(group)}{at.topic_id}/{at.partition}"\n',
+                '    return f"{offsets_prefix(group)}{UUID(int=0)}/{at.partition}"\n',
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="assignment_replaced",
+        rule="KafScale",
+        checker="groups",
+        what="the coordinator hands the leader's assignments out as it likes",
+        changes=(
+            Change(
+                _STATE,
+                "assignments = {each.member_id: each.assignment for each in request.assignments}\n",
+                "parts = sorted(each.assignment for each in request.assignments)\n"
+                "            assignments = dict("
+                "zip((each.member_id for each in request.assignments), parts, strict=True))\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="missing_commit_is_0",
+        rule="KafScale, Bufstream",
+        checker="groups",
+        what="where nothing was committed, OffsetFetch answers 0",
+        changes=(
+            Change(
+                "services.gateway.handlers.api_09_offset_fetch",
+                "        committed_offset=_NO_OFFSET if commit is None else commit.offset,\n",
+                "        committed_offset=0 if commit is None else commit.offset,\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="zombie_commits",
+        rule="groups",
+        checker="groups",
+        what="a commit of a member's older generation is accepted",
+        changes=(
+            Change(
+                _STATE,
+                "        self._check_generation(request.generation)\n"
+                "        if self.phase is GroupPhase.COMPLETING_REBALANCE:\n",
+                "        if self.phase is GroupPhase.COMPLETING_REBALANCE:\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="blind_group_writes",
+        rule="KafScale",
+        checker="groups",
+        what="offsets are written without comparing the coordinator's claim",
+        changes=(
+            Change(
+                "services.metadata.groups.journal",
+                "            result = await self._kv.txn(compares, list(ops.values()))\n",
+                "            result = await self._kv.txn(compares[:0], list(ops.values()))\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="blind_opening",
+        rule="10, 14; KafScale",
+        checker="p1_durable",
+        what="an opening is written without comparing the assignment and the state that it was made of",
+        changes=(
+            Change(
+                "services.metadata.partitions",
+                "        if (record.assignment.revision, record.state_revision)"
+                " != (assignment_revision, state_revision):\n"
+                "            raise _changed(at)\n"
+                "        assignment = record.assignment.value\n",
+                "        assignment = record.assignment.value\n",
+            ),
+            Change(
+                "services.metadata.partitions",
+                "_check_opened(assignment, None if record.state is None else record.state.value, new)\n",
+                "own = new.positions[-1]\n"
+                "        assignment = replace("
+                "assignment, session=own.session, leader_epoch=own.leader_epoch)\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="outage_of_metadata_stops_owners",
+        rule="promise 6",
+        checker="p6_data_path",
+        what="an owner that can't renew its lease stops serving",
+        changes=(
+            Change(
+                "services.partition_owner.session",
+                "                pause_seconds = third_seconds * _RENEW_AGAIN_SHARE\n",
+                "                flusher.end(error)\n                return\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="lost_watch_forgets",
+        rule="promise 6",
+        checker="p6_data_path",
+        what="a gateway or an owner whose watch breaks forgets what it had heard",
+        changes=(
+            Change(
+                "libs.clients.watcher",
+                "                self.view.forget_partial_snapshot()\n",
+                "                self.view.__init__()\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="store_trouble_ends_the_process",
+        rule="promise 7; KafScale",
+        checker="p7_never_lies",
+        what="a 503 of the store while a chain is written ends the owner",
+        changes=(
+            Change(
+                "services.partition_owner.chain_writer",
+                "            except (Unavailable, Invalid) as error:\n"
+                "                failures += 1\n"
+                "                self.retries += 1\n",
+                "            except Invalid as error:\n"
+                "                failures += 1\n"
+                "                self.retries += 1\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="open_fate_told_as_failure",
+        rule="promise 7",
+        checker="p7_never_lies",
+        what="a batch whose fate is open is answered as if it could never be stored",
+        changes=(
+            Change(
+                "services.partition_owner.flusher",
+                "                ack.append.sink.failed(ack.append, self._unknown_outcome())\n",
+                "                ack.append.sink.failed(ack.append, Invalid('the session is over'))\n",
+            ),
+            Change(
+                "services.partition_owner.flusher",
+                "        if self.over_because is not None:\n"
+                "            return\n"
+                "        self.over_because = because\n",
+                "        from libs.model.errors import Invalid\n\n"
+                "        if self.over_because is not None:\n"
+                "            return\n"
+                "        self.over_because = because\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="buffer_without_a_bound",
+        rule="promise 7",
+        checker="p7_never_lies",
+        what="unflushed bytes are counted and not bounded",
+        changes=(
+            Change(
+                "services.partition_owner.byte_budget",
+                "        if not self._waiting and self._fits(size_bytes):\n",
+                "        if not self._waiting:\n",
+            ),
+        ),
+    ),
+)

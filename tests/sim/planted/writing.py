@@ -1,0 +1,165 @@
+"""Bugs against the rules of writing: design section 3, rules 1 to 6.
+
+Owns: these bugs. Does not own: how they are planted.
+"""
+
+from tests.sim.planted.bug import Change, PlantedBug
+
+_WRITER = "services.partition_owner.chain_writer"
+_FLUSHER = "services.partition_owner.flusher"
+_ASSEMBLER = "services.partition_owner.assembler"
+_CHAIN = "services.partition_owner.chain"
+
+BUGS = (
+    PlantedBug(
+        name="unconditional_put",
+        rule="1; KafScale",
+        checker="p2_one_value",
+        what="chain objects are written over whatever is there",
+        changes=(
+            Change(
+                _WRITER,
+                "if await self._store.put_if_absent(key, body) is PutResult.CREATED:\n"
+                "                    return\n",
+                "await self._store.put(key, body)\n                return\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="footer_without_producers",
+        rule="2",
+        checker="p3_no_holes",
+        what="the footer leaves the producers' runs out: a new owner does not know duplicates",
+        changes=(Change(_ASSEMBLER, "producer_runs=trimmed(group.runs),", "producer_runs=(),"),),
+    ),
+    PlantedBug(
+        name="duplicates_appended",
+        rule="3",
+        checker="p3_no_holes",
+        what="an idempotent batch that comes again is appended again",
+        changes=(
+            Change(
+                _ASSEMBLER,
+                "        original = producers.check(batch)\n",
+                "        original = None\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="ack_before_earlier_objects",
+        rule="4",
+        checker="p1_durable",
+        what="an object is acknowledged as soon as it is stored, whatever became of those before it",
+        changes=(
+            Change(
+                _FLUSHER,
+                "        for durable in self._chain.succeeded(started):\n",
+                "        for ack in started.acks:\n"
+                "            ack.append.sink.appended(ack.append, ack.base_offset)\n"
+                "        started.acks.clear()\n"
+                "        for durable in self._chain.succeeded(started):\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="duplicate_acked_in_flight",
+        rule="4",
+        checker="p1_durable",
+        what="a duplicate of a batch in flight is acknowledged at once",
+        changes=(
+            Change(
+                _ASSEMBLER,
+                "    if end <= append.partition.log.durable:\n",
+                "    if end <= append.partition.log.assigned:\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="readers_see_in_flight",
+        rule="4; Tansu",
+        checker="p2_one_value",
+        what="the watermark moves before the batch is put: readers see what may never become durable",
+        changes=(
+            Change(
+                _FLUSHER,
+                "                partition.log.begin_flight(end)\n",
+                "                partition.log.begin_flight(end)\n"
+                "                partition.became_durable(end)\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="put_given_up",
+        rule="5; KafScale",
+        checker="p1_durable",
+        what="a PUT that failed twice is taken as done: everybody in that flush is acknowledged",
+        changes=(
+            Change(
+                _WRITER,
+                "            except (Unavailable, Invalid) as error:\n"
+                "                failures += 1\n"
+                "                self.retries += 1\n",
+                "            except (Unavailable, Invalid) as error:\n"
+                "                failures += 1\n"
+                "                if failures == 2:\n"
+                "                    return\n"
+                "                self.retries += 1\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="taken_key_is_success",
+        rule="5",
+        checker="p1_durable",
+        what="a 412 is taken for the writer's own earlier success: a seal is not noticed",
+        changes=(
+            Change(
+                _WRITER,
+                "        if not is_mine(found, nonce):\n            raise self._over(seq, found)\n\n",
+                "        log.info('chain_put_exists', seq=seq, mine=is_mine(found, nonce))\n\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="unknown_told_as_refused",
+        rule="5",
+        checker="p3_no_holes",
+        what="when the session is over, what may be stored is answered as certainly not done",
+        changes=(
+            Change(
+                _FLUSHER,
+                "                ack.append.sink.failed(ack.append, self._unknown_outcome())\n",
+                "                ack.append.sink.failed(ack.append, Moved('the session is over'))\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="caches_outlive_the_session",
+        rule="5; KafScale",
+        checker="p1_durable",
+        what="an owner that comes back goes on with the partitions and offsets of its last session",
+        changes=(
+            Change(
+                "services.partition_owner.registry",
+                "        self._partitions.clear()\n"
+                "        for partition in dropped:\n"
+                "            partition.close()\n",
+                "        assert dropped is not None\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="index_before_durable",
+        rule="6",
+        checker="p7_never_lies",
+        what="an index covers objects that are still in flight: a takeover trusts it, and finds nothing",
+        changes=(
+            Change(
+                _CHAIN,
+                "        self._in_flight.append(started)\n",
+                "        self._in_flight.append(started)\n        self._footers.append(started.footer)\n",
+            ),
+            Change(_CHAIN, "        self._footers.extend(each.footer for each in durable)\n", ""),
+        ),
+    ),
+)
