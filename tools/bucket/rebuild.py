@@ -3,7 +3,7 @@
 Owns: the order. Does not own: the decisions (restored.py), the store (target.py), sealing (the partition
 owner's Sealer), reading (chains.py, folders.py, meta.py).
 Rules: 1 every session found is sealed before its data is read, so that a forgotten owner can't append to
-what was counted; 2 a bucket of which data is missing is refused, unless it was said that the rest is to be had;
+what was counted; 2 a bucket of which data is missing is refused, unless it was said that the rest will do;
 3 nothing in the bucket changes but seals.
 """
 

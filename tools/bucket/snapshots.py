@@ -42,16 +42,14 @@ async def list_snapshots(store: ObjectStore) -> list[SnapshotName]:
 
 
 def choose(names: Sequence[SnapshotName], *, at_ms: int | None) -> SnapshotName | None:
-    """The last one taken at or before `at_ms`, the newest without it; None where the bucket has none at all.
+    """The last one taken at or before `at_ms`; without it the newest, None where there is none.
 
     Raises Invalid where all are later.
     """
-    if not names:
-        return None
     early = [name for name in names if at_ms is None or name.created_ms <= at_ms]
-    if not early:
-        raise Invalid("every snapshot in the bucket is later than that: see list-snapshots")
-    return max(early)
+    if at_ms is not None and not early:
+        raise Invalid("the bucket has no snapshot of that time or before: see list-snapshots")
+    return max(early, default=None)
 
 
 async def read_snapshot(store: ObjectStore, name: SnapshotName) -> Snapshot:
