@@ -75,7 +75,7 @@ class OwnChain:
         commits = sum(partition.log.version for partition in self._registry)
         committed, chain.commits = commits != chain.commits, commits
         await self._look(chain, flusher, openings)
-        return moved or committed or chain.free > chain.start
+        return moved or committed or chain.free > chain.start or bool(openings.pending())
 
     async def _move(self, chain: _Chain) -> bool:
         """Moves the start to what has been free for long enough."""
