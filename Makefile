@@ -85,8 +85,8 @@ check-build: setup ## the BUILD files' rules, with Pants (needs a Python 3.9)
 test: prerequisites setup tools lint check-build ## everything that must be green (cold: up to 45 minutes)
 	@$(PY) -m pytest
 
-test-fast: setup ## unit tests and walks without the exhaustive search, under a minute
-	@$(PY) -m pytest tests/unit tests/walk --ignore tests/unit/libs/segments/test_chain_exhaustive.py
+test-fast: setup ## unit tests and walks, under a minute
+	@$(PY) -m pytest tests/unit tests/walk
 
 $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@$(need_python) -m venv --clear $(CACHE)/uv-$(UV_VERSION)

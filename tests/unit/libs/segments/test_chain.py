@@ -1,4 +1,4 @@
-"""A sealer's plan, step by step. All orders of all events: test_chain_exhaustive.py."""
+"""A sealer's plan, step by step. All orders of all events: tests/model."""
 
 from libs.model.ids import ChainSeq
 from libs.segments.chain import Ended, ListMarkers, PutSeals, ReadSlots, SealPlan, Slot
