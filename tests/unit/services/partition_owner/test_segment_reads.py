@@ -73,13 +73,14 @@ async def test_a_fetch_ends_with_the_segments_where_the_ranges_are_not_in_memory
         assert offsets_of(await served.fetch(1)) == list(range(1, 8))
 
 
-async def test_what_does_not_fit_is_not_jumped_over() -> None:
+@pytest.mark.parametrize("batches_each", [1, 2, 3])
+async def test_what_does_not_fit_is_not_jumped_over(batches_each: int) -> None:
     """Small batches behind a large one that is left out would leave a hole."""
     made = Compacted()
     await made.append([([0], 10), ([1], 400), ([2], 10)], in_memory=True)
     await made.append([([3], 10)], in_memory=True)
     await made.append([([4], 10)], in_memory=True)
-    await made.compact(3, batches_each=2)
+    await made.compact(3, batches_each=batches_each)
     small = len(made.batches[0].data)
     async with serving(made) as (served, _):
         assert offsets_of(await served.fetch(0, 3 * small)) == [0]
