@@ -14,6 +14,8 @@ from libs.objectstore.faulty import FaultPlan, FaultyObjectStore
 from libs.objectstore.memory import MemoryObjectStore
 from libs.objectstore.port import ObjectStore
 from libs.segments.keys import session_prefix
+from services.metadata import keys
+from services.metadata.kv.port import Delete
 from services.partition_owner.collection.chains import list_all
 from tests.support.orphans import bucket_orphans, sessions_in
 from tests.support.owners import EPOCH_MS, OwnerCluster, batch, open_owner_cluster, tp_of
@@ -201,3 +203,24 @@ async def test_collection_beside_kills_on_a_faulty_store(seed: int, autojump_clo
         for partition, history in enumerate(histories):
             check(history, await wait_readable(cluster, tp_of(topic, partition)), complete=300)
         network.cancel_scope.cancel()
+
+
+async def test_an_owner_that_survives_a_wiped_store_keeps_its_old_chain(autojump_clock: MockClock) -> None:
+    """It begins a new session: the old one must not be recorded in a store that names nothing of it."""
+    memory = MemoryObjectStore(LoopClock(EPOCH_MS))
+    async with open_owner_cluster(memory, []) as cluster:
+        owner = await cluster.start("a", options={**OPTIONS, "compaction_age_seconds": 10_000.0})
+        tp = tp_of(await cluster.create_topic("orders"))
+        await Producer(cluster, tp, 1, History()).run(20, 0.01)
+        session, kv = owner.session, cluster.metadata.kv
+        before = await keys_of(memory, session_prefix(session))
+        owner.link.cut()
+        await trio.sleep(60)  # its lease is over
+        for prefix in (keys.SESSIONS, keys.TOPICS, keys.ASSIGNMENTS, keys.PARTITIONS):
+            for item in (await kv.range(prefix)).items:
+                await kv.txn([], [Delete(key=item.key)])
+        owner.link.heal()
+        await trio.sleep(7200)
+        assert owner.session != session
+        assert await keys_of(memory, session_prefix(session)) == before
+        await cluster.wait_open(tp_of(await cluster.create_topic("orders")))
