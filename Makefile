@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do "$$p" -c '$(NEW_ENOUGH)' 2>/dev/null &
 NO_PYTHON := no Python 3.11 or newer (with venv) runs here: install one, or name it with make PYTHON=...
 need_python = $(or $(PYTHON),$(error $(NO_PYTHON)))
 
-.PHONY: help up stack stack-restart bench chaos setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
+.PHONY: help up stack stack-restart bench chaos sim setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ stack-restart: setup ## start one process of the running stack again: NAME=owner
 
 bench: setup tools ## throughput and latency beside Apache Kafka, as ratios (about 10 minutes)
 	@$(PY) -m tests.bench $(BENCH)
+
+sim: setup ## the whole cluster in one simulated process: SEED=7 STEPS=2000, or many by SEEDS=1..100 JOBS=2
+	@$(FRONT) $(PY) -m tests.sim $(if $(SEEDS),--seeds $(SEEDS) --jobs $(or $(JOBS),2),--seed $(or $(SEED),1)) --steps $(or $(STEPS),2000) $(SIM)
 
 chaos: setup tools ## break a stack under load and judge what clients saw: MINUTES=10 SEED=7
 	@$(FRONT) $(PY) -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(CHAOS)

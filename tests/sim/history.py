@@ -61,6 +61,9 @@ class EndState:
     """Committed offsets, by group."""
     collected: bool = True
     """False where the run gave collection no time: then nothing is an orphan yet."""
+    grace_seconds: float = 1800.0
+    """What became an orphan within the last so many seconds is not judged: longer than compaction's interval,
+    the delay before deleting and a round of collection together, as this run has set them."""
 
 
 class History:

@@ -15,6 +15,7 @@ from tests.sim.run import Outcome, run_seed, total
 from tests.sim.world.kill_points import Site, sites
 
 _PROGRESS_EVERY_SECONDS = 5.0
+_SLOWEST_TOLD = 3
 
 
 def replay(outcome: Outcome) -> str:
@@ -94,6 +95,7 @@ def _report(outcomes: list[Outcome], crashed: list[str], wall_seconds: float) ->
         f"disturbances: {sum(each.disturbances for each in outcomes)},"
         f" at least {min((each.disturbances for each in outcomes), default=0)} a seed",
         f"virtual time: {virtual_hours:.1f} h, wall time: {wall_seconds:.0f} s",
+        f"CPU: {sum(each.cpu_seconds for each in outcomes):.0f} s; the slowest seeds: {_slowest(outcomes)}",
         "faults:",
         *(f"  {kind:24} {count}" for kind, count in sorted(faults.items())),
         f"kill points: {len(known) - len(missing)} of {len(known)} hit",
@@ -106,6 +108,11 @@ def _report(outcomes: list[Outcome], crashed: list[str], wall_seconds: float) ->
         if len(each.violations) > 5:
             lines.append(f"  and {len(each.violations) - 5} more")
     return "\n".join(lines) + "\n"
+
+
+def _slowest(outcomes: list[Outcome]) -> str:
+    slowest = sorted(outcomes, key=lambda each: -each.cpu_seconds)[:_SLOWEST_TOLD]
+    return ", ".join(f"{each.seed} ({each.cpu_seconds:.1f} s)" for each in slowest)
 
 
 def _list(counts: Counter[str]) -> str:

@@ -4,6 +4,7 @@ Owns: the order of a run: the cluster starts, actors act while the nemesis distu
 is read, all is judged. Does not own: any of these.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from tests.sim.world.world import World, open_world
 STEPS_DEFAULT: Final = 2000
 FINISH_SECONDS_MAX: Final = 300.0
 """What clients get to hear of what they sent, once all is well."""
+QUIET_ROUNDS: Final = 2
+"""How often what happens by itself may happen, before the end is judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,15 @@ class Outcome:
     virtual_seconds: float
     entries: int
     trace: str
+    cpu_seconds: float
+    """Of the machine: not part of the trace."""
 
 
 def run_seed(
     seed: int, *, steps: int = STEPS_DEFAULT, verbose: bool = False
 ) -> tuple[Outcome, History, Trace]:
     """Runs and judges a seed; the same seed, steps and code give the same trace."""
+    began = time.process_time()
     kill_points = KillPoints(seed, SeededRand(f"{seed}/kill-points"))
 
     async def main() -> tuple[World, float]:
@@ -80,6 +86,7 @@ def run_seed(
         virtual_seconds=virtual_seconds,
         entries=len(world.history),
         trace=world.trace.digest(),
+        cpu_seconds=time.process_time() - began,
     )
     return outcome, world.history, world.trace
 
@@ -96,6 +103,7 @@ async def _live(world: World, kill_points: KillPoints) -> None:
     await world.start_all()
     admin = Admin(world, "admin")
     first = await admin.create(FIRST_TOPIC, rand.integer(2, 4))
+    world.nursery.start_soon(world.sample_buffers)
     async with trio.open_nursery() as clients:
         workload = Workload(world, clients)
         workload.attend(first, producers=rand.integer(3, 4), consumers=rand.integer(1, 2))
@@ -108,7 +116,9 @@ async def _live(world: World, kill_points: KillPoints) -> None:
         await nemesis.heal()
         clients.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS_MAX
     groups = [group.name for group in workload.groups]
-    world.history.end = await end_state(world, groups, collected=False)
+    quiet_seconds = QUIET_ROUNDS * world.plan.quiet_seconds
+    await trio.sleep(quiet_seconds)
+    world.history.end = await end_state(world, groups, grace_seconds=quiet_seconds)
 
 
 def total(outcomes: list[Outcome]) -> Counter[str]:

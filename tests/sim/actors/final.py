@@ -93,7 +93,7 @@ class FinalReader(Reader):
                 await self.pause()
 
 
-async def end_state(world: World, groups: Iterable[GroupId], *, collected: bool) -> EndState:
+async def end_state(world: World, groups: Iterable[GroupId], *, grace_seconds: float) -> EndState:
     """The world's last word; to be called when all is well."""
     topics = [stored.topic(item).value for item in world.kv.items(keys.TOPICS)]
     reader = FinalReader(world)
@@ -121,7 +121,8 @@ async def end_state(world: World, groups: Iterable[GroupId], *, collected: bool)
         sessions=frozenset(SessionId(keys.last_id_of(item.key)) for item in world.kv.items(keys.SESSIONS)),
         bucket=world.bucket.objects(),
         committed=committed,
-        collected=collected,
+        collected=True,
+        grace_seconds=grace_seconds,
     )
 
 

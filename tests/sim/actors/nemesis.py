@@ -1,8 +1,8 @@
 """What goes wrong: kills, pauses, cuts, stores that fail, clocks that jump; and in the end, nothing any more.
 
 Owns: which fault happens when and for how long. Does not own: how (world).
-Rules: 1 every fault ends by itself, or by `heal`; 2 any number of faults may be on at a time; 3 a process that
-was killed is started again by whoever killed it, as a supervisor would.
+Rules: 1 every fault ends by itself, or by `heal`; 2 any number of faults may be on at a time; 3 a process
+that was killed is started again by whoever killed it, as a supervisor would.
 """
 
 from collections.abc import Awaitable, Callable
@@ -52,12 +52,12 @@ class Nemesis:
             (3, self._kv_trouble),
             (2, self._kv_away),
             (2, self._break_watches),
-            (2, self._jump_clock),
+            *([(2, self._jump_clock)] if self._world.plan.clocks_jump else []),
             (2, self._scale),
-            (4, self._kill_at_point),
         ]
         weighted = [fault for weight, fault in faults for _ in range(weight)]
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._kill_at_points)
             while True:
                 nursery.start_soon(self._rand.choice(weighted))
                 self._world.disturbances += 1
@@ -136,9 +136,10 @@ class Nemesis:
         if self._world.members[name].process is process:
             self._world.resume(name)
 
-    async def _kill_at_point(self) -> None:
-        """Kills an owner at an await that the seed has chosen, if one gets there in time."""
-        with trio.move_on_after(15.0):
+    async def _kill_at_points(self) -> None:
+        """Kills an owner at an await that the seed aims at, whenever one gets there."""
+        while True:
+            await trio.sleep(self._rand.uniform(1.0, 8.0))
             name = await self._kill_points.next_kill()
             await self._start_again(name)
 

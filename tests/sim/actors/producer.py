@@ -2,10 +2,10 @@
 
 Owns: sequences, what is in flight, what a failure means. Does not own: connections (client.py).
 Rules (org.apache.kafka.clients.producer.internals, TransactionManager and RecordAccumulator): 1 up to five
-requests in flight; 2 a batch that may be sent again keeps its sequence, and while one is, nothing newer of its
-partition is sent; 3 OUT_OF_ORDER_SEQUENCE_NUMBER is tried again unless the batch is the next one expected,
-then the epoch goes up and the sequences of what is unfinished begin anew; 4 a batch that is given up with its
-fate open makes the epoch go up too; 5 DUPLICATE_SEQUENCE_NUMBER is a success without an offset.
+requests in flight; 2 a batch that may be sent again keeps its sequence, and while one is, nothing newer of
+its partition is sent; 3 OUT_OF_ORDER_SEQUENCE_NUMBER is tried again unless the batch is the next one
+expected: then, and after a batch was given up with its fate open, a new epoch begins at sequence 0 once
+nothing is unfinished; 4 DUPLICATE_SEQUENCE_NUMBER is a success without an offset.
 """
 
 from collections import deque
@@ -74,7 +74,7 @@ class _Lane:
 
 
 class Producer(Client):
-    """Sends to some partitions until the world is done. `idempotent`: with sequences; else a retry may double."""
+    """Sends to some partitions until the world is done. Not `idempotent`: a retry may be there twice."""
 
     def __init__(
         self,
@@ -279,7 +279,7 @@ class Producer(Client):
                 lane.unresolved = self._idempotent
 
     def _renew(self, lane: _Lane) -> bool:
-        """Rules 3 and 4: whether the lane may take a new batch; it begins anew when nothing is unfinished."""
+        """Rule 3: whether the lane may take a new batch; it begins anew when nothing is unfinished."""
         if lane.unresolved:
             if lane.in_flight:
                 return False

@@ -2,7 +2,7 @@
 
 Owns: the judgement of the final bucket. Does not own: when an object may go (no_live_collected); how long
 collection takes: the run gives it its time (`EndState.collected`), and what became an orphan within the last
-GRACE_SECONDS is not judged.
+`grace_seconds` of the run is not judged.
 Clauses, of what may stay:
 1 of a live session's chain: what a state names and what follows, or all of it above the durable end; of an
   ended one: what a state names, the seal at its end; of both the greatest marker, indexes over what stays;
@@ -33,9 +33,6 @@ from tests.sim.facts import ObjectWritten, StateCommitted
 from tests.sim.history import EndState, History
 
 NAME = "no_orphan"
-
-GRACE_SECONDS = 1800.0
-"""Longer than compaction's interval, the delay before deleting, and a round of collection together."""
 
 _META = "meta/"
 
@@ -97,7 +94,7 @@ class _Judge:
             self.manifest_keys[tp] = frozenset().union(*(self._named_by(key) for key in keys))
         last_at = self._last_at()
         for entry, event in self.history.each(StateCommitted):
-            if event.state is not None and event.state.manifest_key and entry.at < last_at - GRACE_SECONDS:
+            if event.state is not None and event.state.manifest_key and entry.at < last_at - self.end.grace_seconds:
                 self.dropped |= self._named_by(event.state.manifest_key)
 
     def _named_by(self, key: str) -> frozenset[str]:
@@ -110,7 +107,7 @@ class _Judge:
     def why(self, key: str) -> str:
         """Why nobody can name the object; '' where somebody can, or it is too young to be judged."""
         entry = self.written.get(key)
-        if entry is not None and self.history.entries[entry].at >= self._last_at() - GRACE_SECONDS:
+        if entry is not None and self.history.entries[entry].at >= self._last_at() - self.end.grace_seconds:
             return ""
         if key.startswith(_META):
             return ""

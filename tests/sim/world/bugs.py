@@ -4,6 +4,7 @@ Owns: the list of such lines of a run. Does not own: which exceptions supervisor
 """
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ class Bugs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
-            line += "\n" + structlog.processors._format_exception(record.exc_info)
+            line += "\n" + "".join(traceback.format_exception(record.exc_info[1]))
         self.lines.append(line)
 
     def process(self, _logger: Any, _method: str, event: structlog.typing.EventDict) -> str:

@@ -20,6 +20,11 @@ _SMALL_OWNER: dict[str, Any] = {
     "cold_cache_bytes_max": 1 << 20,
     "cold_block_bytes": 64 << 10,
     "put_stalled_seconds": 5.0,
+    "compaction_bytes_target": 64 << 10,
+    "segment_bytes_max": 64 << 10,
+    "compaction_buffer_bytes_max": 1 << 20,
+    "snapshot_seconds": 20.0,
+    "snapshots_kept": 3,
 }
 
 
@@ -35,6 +40,21 @@ class WorldPlan:
     """The object store on a good day."""
     delay_steps: tuple[int, int]
     """Of the network, in its smallest steps."""
+    clocks_jump: bool
+    """Then no topic has a retention by time: that is as right as the clock is."""
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long everything takes that happens by itself once nobody does anything any more."""
+        owner = self.owner
+        return (
+            max(owner.compaction_age_seconds, owner.compaction_behind_seconds)
+            + owner.compaction_check_seconds
+            + owner.retention_check_seconds
+            + 2 * (owner.collection_delay_seconds + owner.collection_check_seconds)
+            + 2 * owner.collection_sweep_seconds
+            + 4 * self.metadata.lease_seconds
+        )
 
 
 def draw_plan(rand: Rand) -> WorldPlan:
@@ -42,6 +62,15 @@ def draw_plan(rand: Rand) -> WorldPlan:
     put_seconds = rand.choice(((0.001, 0.004), (0.005, 0.03), (0.02, 0.1)))
     owner = {
         **_SMALL_OWNER,
+        "compaction_age_seconds": rand.choice((1.0, 5.0, 20.0)),
+        "compaction_behind_seconds": rand.choice((0.5, 3.0)),
+        "compaction_merge_factor": rand.choice((2, 3, 8)),
+        "compaction_check_seconds": rand.choice((0.5, 2.0)),
+        "compactions_max": rand.choice((1, 4)),
+        "retention_check_seconds": rand.choice((1.0, 5.0)),
+        "collection_check_seconds": rand.choice((1.0, 3.0)),
+        "collection_delay_seconds": rand.choice((0.0, 1.0, 10.0)),
+        "collection_sweep_seconds": rand.choice((5.0, 20.0)),
         "flush_linger_ms": rand.choice((0.0, 1.0, 5.0)),
         "flush_alone_ms": rand.choice((0.0, 5.0, 30.0)),
         "flush_puts_per_second": rand.choice((5.0, 20.0, 100.0)),
@@ -56,4 +85,5 @@ def draw_plan(rand: Rand) -> WorldPlan:
         gateway=GatewayOptions(auto_create_topics=False, connections_max=100),
         calm=FaultPlan(latency_seconds=put_seconds, timeout_seconds=rand.choice((1.0, 3.0))),
         delay_steps=rand.choice(((0, 0), (0, 1), (1, 4))),
+        clocks_jump=rand.random() < 0.5,
     )

@@ -15,7 +15,7 @@ import trio
 from libs.concurrency.clock import LoopClock
 from libs.concurrency.rand import Rand, SeededRand
 from libs.model.cluster import Topic
-from tests.sim.facts import Injected, Paused, ProcessEnded, ProcessStarted, Woke
+from tests.sim.facts import BufferSeen, Injected, Paused, ProcessEnded, ProcessStarted, Woke
 from tests.sim.history import History
 from tests.sim.world.cluster import AnyMember, GatewayMember, OwnerMember, Ports, ReplicaMember
 from tests.sim.world.kv import KvPort, RecordedKV
@@ -29,6 +29,7 @@ READY_SECONDS_MAX: Final = 120.0
 VIRTUAL_SECONDS_MAX: Final = 1_800.0
 """Then the clients stop, however little they got done."""
 DISTURBANCES_MIN: Final = 24
+SAMPLE_SECONDS: Final = 3.0
 ACTING_SECONDS: Final = 80.0
 """What a run's operations are spread over, in virtual time."""
 AHEAD_MAX: Final = 100
@@ -97,7 +98,7 @@ class World:
 
     async def breathe(self, rand: Rand) -> None:
         """Waits while clients are far ahead of what the run is to take in time: faults need theirs."""
-        while not self.done and self.counts.operations > self._allowed():
+        while not self.done and self.counts.operations > self._allowed():  # noqa: ASYNC110 - time is waited for
             await trio.sleep(rand.uniform(0.1, 1.0))
 
     def _allowed(self) -> float:
@@ -110,6 +111,27 @@ class World:
     async def wait_done(self) -> None:
         while not self.done:  # noqa: ASYNC110 - time itself is one of the bounds
             await trio.sleep(0.5)
+
+    async def sample_buffers(self) -> None:
+        """Looks at what owners and gateways hold beside what they may hold, for ever."""
+        while True:
+            await trio.sleep(SAMPLE_SECONDS)
+            for name, member in self.members.items():
+                if not member.process.alive or member.service is None:
+                    continue
+                if isinstance(member, OwnerMember):
+                    owner = member.service.statistics()
+                    self._buffer(name, "unflushed", owner.unflushed_bytes, owner.unflushed_bytes_max)
+                    self._buffer(name, "tail", owner.tail_bytes, owner.tail_bytes_max)
+                    self._buffer(name, "replies", owner.reply_bytes, owner.reply_bytes_max)
+                elif isinstance(member, GatewayMember):
+                    gateway = member.service.statistics()
+                    self._buffer(name, "in flight", gateway.in_flight_bytes, gateway.in_flight_bytes_max)
+                    self._buffer(name, "fetched", gateway.fetched_bytes, gateway.fetched_bytes_max)
+
+    def _buffer(self, process: str, buffer: str, used: int, bound: int) -> None:
+        if used > bound:
+            self.history.add(process, BufferSeen(process=process, buffer=buffer, used=used, bound=bound))
 
     def store_faults(self) -> Counter[str]:
         """What went wrong between processes and stores, request by request."""

@@ -1,0 +1,77 @@
+"""The simulation within the test command: fresh seeds each day, seeds that once failed, and one trace a seed.
+
+A seed that fails is printed with the command that replays it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+
+import pytest
+
+from tests.sim.report import replay
+from tests.sim.run import run_seed
+from tests.sim.world.determinism import HASH_SEED
+
+FRESH_SEEDS = 50
+STEPS = 2000
+JOBS = 2
+REGRESSIONS = (1, 2, 3, 4)
+"""Seeds that found something, and the first few, whose faults are known."""
+
+
+def first_fresh_seed() -> int:
+    """Another one each day: a failure can be seen again for the rest of it, and replayed for ever."""
+    return int(f"{datetime.now(tz=UTC):%y%m%d}") * 1000
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Executor]:
+    """Processes whose hashes are fixed, as a seed's are wherever it is run."""
+    before = os.environ.get("PYTHONHASHSEED")
+    os.environ["PYTHONHASHSEED"] = HASH_SEED
+    try:
+        with ProcessPoolExecutor(max_workers=JOBS, mp_context=get_context("spawn")) as executor:
+            yield executor
+    finally:
+        if before is None:
+            del os.environ["PYTHONHASHSEED"]
+        else:
+            os.environ["PYTHONHASHSEED"] = before
+
+
+def failures_of(seed: int) -> list[str]:
+    """What is wrong with a seed, with the command that shows it again."""
+    outcome = run_seed(seed, steps=STEPS)[0]
+    found = [f"{replay(outcome)}: {violation}" for violation in outcome.violations]
+    if outcome.operations < STEPS or outcome.disturbances < 20:
+        found.append(
+            f"{replay(outcome)}: only {outcome.operations} operations, {outcome.disturbances} disturbances"
+        )
+    return found
+
+
+@pytest.mark.timeout(1800)
+def test_fresh_seeds_keep_every_promise(pool: Executor) -> None:
+    first = first_fresh_seed()
+    sys.stdout.write(f"seeds {first}..{first + FRESH_SEEDS - 1}\n")
+    failed = [line for lines in pool.map(failures_of, range(first, first + FRESH_SEEDS)) for line in lines]
+    assert failed == []
+
+
+@pytest.mark.timeout(600)
+def test_seeds_that_once_failed(pool: Executor) -> None:
+    assert [line for lines in pool.map(failures_of, REGRESSIONS) for line in lines] == []
+
+
+def test_a_seed_has_one_trace() -> None:
+    """Two processes, each with its own addresses and memory, do the same to the last step."""
+    command = [sys.executable, "-m", "tests.sim", "--seed", "7", "--steps", "600"]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(2)]
+    traces = [[line for line in run.stdout.splitlines() if line.startswith("trace ")] for run in runs]
+    assert len(traces[0]) == 1
+    assert traces[0] == traces[1]
