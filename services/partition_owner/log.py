@@ -9,13 +9,13 @@ offsets are contiguous: a range begins where the one before it ended, the first 
 until the next `compacted`: nobody keeps one across an await.
 
 A range costs 44 bytes in arrays, so that hundreds of thousands fit; ranges of one session and epoch share a
-span. Sizes are kept as running totals and times as running maxima: both lookups are then one bisection.
+span. Sizes are kept as running totals, and times as running maxima too: a lookup is a bisection, by time with
+a short walk behind it.
 """
 
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import NamedTuple
 
 from libs.model.ids import ChainSeq, LeaderEpoch, SessionId
@@ -166,9 +166,9 @@ class PartitionLog:
     def _trim(self, count: int) -> None:
         """Forgets the first ranges: each array is moved once, however many they are."""
         self._trimmed_bytes = self._totals[count - 1]
-        for column in (self._bases, self._seqs, self._positions, self._totals, self._own_times):
+        columns = (self._bases, self._seqs, self._positions, self._totals, self._own_times, self._times)
+        for column in columns:
             del column[:count]
-        self._times = array("q", accumulate(self._own_times, max))
         self._durable_count -= count
         first = bisect_right(self._span_firsts, count) - 1  # the span of the first range that is left
         self._spans = [
@@ -252,8 +252,7 @@ class PartitionLog:
 
     def index_at_time(self, timestamp_ms: int) -> int | None:
         """The first durable range with a record at or after `timestamp_ms`; None where there is none."""
-        index = bisect_left(self._times, timestamp_ms, hi=self._durable_count)
-        return index if index < self._durable_count else None
+        return self._next_at_time(timestamp_ms, 0)
 
     def at_time(self, timestamp_ms: int, from_offset: int) -> SegmentRef | LogRange | None:
         """The first segment or durable range that has `from_offset` or is behind it, and has a record at or
@@ -262,13 +261,16 @@ class PartitionLog:
         found = self._list.at_time(timestamp_ms, from_offset)
         if found is not None:
             return found
-        first = self.index_at_time(timestamp_ms)
-        if first is None or from_offset >= self.durable:
+        if from_offset >= self.durable:
             return None
-        first = max(first, self.index_of(max(from_offset, self.compacted_end)))
-        times = self._own_times
-        index = next((at for at in range(first, self._durable_count) if times[at] >= timestamp_ms), None)
+        index = self._next_at_time(timestamp_ms, self.index_of(max(from_offset, self.compacted_end)))
         return None if index is None else self.range_at(index)
+
+    def _next_at_time(self, timestamp_ms: int, first: int) -> int | None:
+        # Maxima may be of ranges that were trimmed or lie before `first`: so this is where to begin, no more.
+        first = max(first, bisect_left(self._times, timestamp_ms, hi=self._durable_count))
+        times = self._own_times
+        return next((at for at in range(first, self._durable_count) if times[at] >= timestamp_ms), None)
 
     def max_time_ms(self, from_offset: int) -> int:
         """The greatest timestamp of the segments and durable ranges that have `from_offset` or are behind it;
