@@ -11,13 +11,13 @@ from collections import defaultdict
 
 from libs.model.ids import TopicId, TopicPartition
 from libs.model.topic_configs import TOPIC_CONFIGS
+from libs.segments.layout import SEGMENT_FOOTER_BYTES, SEGMENT_HEAD_BYTES
 from tests.sim.checkers.story import Batch, Story
 from tests.sim.events import ConfigsAsked, DeleteRecordsAsked, TopicCreateAsked, TopicCreated
 from tests.sim.history import History
 
-_FRAMES_SHARE = 0.75
-"""What is kept may count a little more than batches: heads and footers of segments."""
-_FRAMES_BYTES = 8192
+_FRAME_BYTES = SEGMENT_HEAD_BYTES + SEGMENT_FOOTER_BYTES
+"""What is kept counts a little more than its batches: each may be a segment of its own."""
 
 
 class Removals:
@@ -67,12 +67,12 @@ class Removals:
         bounds = [size for since, size in self._retention_bytes.get(tp.topic_id, ()) if since < entry]
         if not bounds:
             return False
-        kept_bytes = sum(
-            batch.sent.size_bytes
+        kept = {
+            batch.sent.values: batch.sent.size_bytes + _FRAME_BYTES
             for batch in self._batches.get(tp, ())
             if batch.asked < entry and (batch.base_offset < 0 or batch.base_offset >= log_start)
-        )
-        return kept_bytes + _FRAMES_BYTES >= min(bounds) * _FRAMES_SHARE
+        }
+        return sum(kept.values()) >= min(bounds)
 
     def _too_young(self, tp: TopicPartition, deleted: int, log_start: int, entry: int) -> str:
         history = self._history

@@ -154,7 +154,7 @@ def test_retention_by_size_leaves_what_it_has_to() -> None:
     telling = Telling()
     telling.created(configs={"retention.bytes": "100000"})
     telling.produced("a", at=0, size_bytes=80_000)
-    telling.produced("b", at=1, size_bytes=95_000)
+    telling.produced("b", at=1, size_bytes=100_000)
     assert check(telling.end("b", log_start=1)) == []
     telling.produced("c", at=2, size_bytes=1_000)
     assert len(check(telling.end("c", log_start=2))) == 1
