@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from libs.model.errors import Fenced, Invalid, Reason
 from libs.records import BatchView, split_batches
+from libs.segments.manifest import ProducerSnapshot
 from libs.segments.wal import SEQUENCE_MODULUS, ProducerRun
 from services.partition_owner.producers import ProducerStates, trimmed
 from tests.support.records import Record, encode_batch
@@ -146,3 +147,33 @@ def test_trimmed_keeps_the_last_five_of_each() -> None:
     runs = [ProducerRun(number % 2, 0, number, number, number, 0) for number in range(14)]
     assert trimmed(runs) == tuple(runs[4:])
     assert trimmed(runs[:3]) == tuple(runs[:3])
+
+
+def test_a_snapshot_is_where_the_state_goes_on() -> None:
+    """Seen now, whatever time its clients wrote: else one that sends old records would be forgotten."""
+    runs = tuple(ProducerRun(7, 1, sequence, sequence, sequence, 5) for sequence in range(5))
+    producers = states(count_max=2)
+    snapshots = [
+        ProducerSnapshot(producer_id=7, producer_epoch=1, last_timestamp_ms=5, runs=runs),
+        ProducerSnapshot(producer_id=8, producer_epoch=3, last_timestamp_ms=9, runs=()),
+        ProducerSnapshot(producer_id=9, producer_epoch=0, last_timestamp_ms=-1, runs=()),
+    ]
+    producers.restore_snapshot(snapshots, now_ms=1_000_000)
+    producers.expire(1_000_000)
+    assert producers.get(9) is None
+    assert producers.check(sent(4, epoch=1)) == runs[4]
+    assert producers.check(sent(5, epoch=1)) is None
+    with pytest.raises(Invalid) as caught:
+        producers.check(sent(7, epoch=1))
+    assert caught.value.reason is Reason.OUT_OF_ORDER_SEQUENCE
+
+
+def test_a_producer_without_batches_begins_at_0() -> None:
+    producers = states()
+    silent = ProducerSnapshot(producer_id=7, producer_epoch=3, last_timestamp_ms=9, runs=())
+    producers.restore_snapshot([silent], now_ms=0)
+    assert producers.check(sent(0, epoch=3)) is None
+    with pytest.raises(Invalid):
+        producers.check(sent(1, epoch=3))
+    with pytest.raises(Fenced):
+        producers.check(sent(0, epoch=2))
