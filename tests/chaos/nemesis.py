@@ -23,8 +23,9 @@ from tests.chaos.schedule import CONNECTIONS, PAIRS, Fault
 from tools.stack.layout import OWNERS
 from tools.stack.processes import StackError
 
-_RESTART_TRIES = 5
-_UNDO_SECONDS_MAX = 120.0
+_RESTART_SECONDS_MAX = 100.0
+_BACK_OFF_SECONDS = 1.0
+_UNDO_SECONDS_MAX = 200.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,13 +199,15 @@ class Nemesis:
 
     async def _restart(self, name: str) -> None:
         """As Kubernetes would: again and again, since what it needs to start may be in trouble as well."""
-        for tries_left in reversed(range(_RESTART_TRIES)):
+        deadline = trio.current_time() + _RESTART_SECONDS_MAX
+        while True:
             try:
                 await self._stack.restart(name)
             except StackError as error:
-                if not tries_left:
+                if trio.current_time() > deadline:
                     raise
                 self._tell(f"again: {str(error).splitlines()[0]}")
+                await trio.sleep(_BACK_OFF_SECONDS)
             else:
                 return
 

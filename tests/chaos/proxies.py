@@ -10,6 +10,7 @@ come late; only a new connection is taken at once and then hears nothing, where 
 """
 
 import random
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Proxies:
         self._chance = chance
         self._fronts: dict[str, Front] = {}
         self._links: dict[tuple[str, str], Link] = {}
+        self.failures: list[str] = []
+        """Faults of the proxies themselves."""
 
     @property
     def ports(self) -> dict[str, int]:
@@ -106,17 +109,23 @@ class Proxies:
     async def _run(self, front: Front) -> None:
         while True:
             await wait_listening(front.target_port)
-            front.listeners = await trio.open_tcp_listeners(front.port, host=HOST)
-            front.opened.set()
             try:
-                with trio.CancelScope() as front.serving:
-                    await trio.serve_listeners(
-                        partial(self._serve, front), front.listeners, handler_nursery=self._nursery
-                    )
+                await self._listen(front)
             except* trio.ClosedResourceError:
                 pass  # closed between two connections
+            except* Exception:  # it listens again; but never unnoticed
+                self.failures.append(f"{front.name}: {traceback.format_exc()}")
             front.listeners = []
             front.opened = trio.Event()
+
+    async def _listen(self, front: Front) -> None:
+        """Until the front is closed."""
+        front.listeners = await trio.open_tcp_listeners(front.port, host=HOST)
+        front.opened.set()
+        with trio.CancelScope() as front.serving:
+            await trio.serve_listeners(
+                partial(self._serve, front), front.listeners, handler_nursery=self._nursery
+            )
 
     async def _close_dead(self, names: Iterable[str]) -> None:
         """Rule 2."""
@@ -130,8 +139,11 @@ class Proxies:
         link = self.link(self._source(front, stream), front.name)
         with trio.CancelScope() as scope:
             link.connections.add(scope)
-            if not link.is_refusing:
-                await self._connected(front, link, stream)
+            try:
+                if not link.is_refusing:
+                    await self._connected(front, link, stream)
+            except Exception:  # one connection's end, not all of theirs; but never unnoticed
+                self.failures.append(f"{link.source} -> {link.target}: {traceback.format_exc()}")
         link.connections.discard(scope)
         reset(stream)  # no harm where both sides had ended it
 

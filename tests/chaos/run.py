@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tests.chaos.bucket_check import QUICK_LIFE, verify, wait_no_orphan
 from tests.chaos.checker import judge, summary
 from tests.chaos.etcd_space import QUOTA_BYTES
 from tests.chaos.history import History
@@ -30,6 +31,7 @@ GROUP = "chaos-readers"
 PARTITIONS = 8
 RECOVERY_SECONDS_MAX = 90.0
 READ_SECONDS_MAX = 180.0
+COLLECTION_SECONDS_MAX = 120.0
 STEADY_PAUSE_SECONDS_MAX = 5.0
 JAVA_RECORDS_PER_SECOND = 100
 _ENDLESS = {"retention_ms": "-1"}  # clocks jump by a month, and nothing may be gone
@@ -73,7 +75,9 @@ class Outcome:
 def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
     """Blocking. Raises where the stack itself could not be had."""
     outcome = Outcome(plan=plan)
-    opened = partial(open_proxied, directory / "stack", seed=plan.seed, etcd_quota_bytes=QUOTA_BYTES)
+    opened = partial(
+        open_proxied, directory / "stack", seed=plan.seed, etcd_quota_bytes=QUOTA_BYTES, **QUICK_LIFE
+    )
     with running(opened) as background, ExitStack() as clients:
         proxied = background.value
         bootstrap = ",".join(proxied.stack.bootstrap)
@@ -98,6 +102,10 @@ def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
         outcome.findings += [f"died by itself: {name}" for name in nemesis.died]
         is_over = _settle(load, producers, outcome, tell)
         _judge(bootstrap, load, outcome, is_over=is_over)
+        tell("the bucket is verified")
+        outcome.findings += [f"bucket: {line}" for line in verify(proxied.stack)]
+        left = wait_no_orphan(proxied.stack, seconds_max=COLLECTION_SECONDS_MAX)
+        outcome.findings += [f"orphan: {line}" for line in left]
         if plan.is_steady:
             outcome.findings += unsteady(outcome)
         _note(proxied, outcome)
@@ -150,6 +158,7 @@ def _judge(bootstrap: str, load: Load, outcome: Outcome, *, is_over: bool) -> No
 
 def _note(proxied: Proxied, outcome: Outcome) -> None:
     history = outcome.history
+    outcome.findings += [f"a proxy failed: {failure}" for failure in proxied.proxies.failures]
     acks = dict.fromkeys(sorted(history.producers), 0)
     for ack in history.acks:
         acks[ack.stamp.producer] += 1

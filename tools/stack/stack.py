@@ -128,23 +128,26 @@ class Stack:
         scratch.write_text(json.dumps({"pid": os.getpid(), "processes": processes}, indent=2) + "\n")
         scratch.replace(path)
 
-    async def _start(self, name: str) -> None:
-        child = self.children[name]
-        known = self._ports[name]
-        if name in STORES:
-            await self._start_store(child, known)
-            return
+    def environment_for(self, name: str) -> dict[str, str]:
+        """The variables with which a service is started."""
         environment = environment_of(
             name,
-            known,
+            self._ports[name],
             etcd=self.address_of("etcd"),
             minio=self.address_of("minio"),
             metadata=tuple(map(self.address_of, METADATA)) if role_of(name) != "metadata" else (),
             settings=self.settings,
             advertised=(HOST, self.fronts[name]) if name in self.fronts else None,
         )
-        environment |= self.environment.get(name, {})
-        await child.start([sys.executable, "-m", module_of(name)], environment)
+        return environment | self.environment.get(name, {})
+
+    async def _start(self, name: str) -> None:
+        child = self.children[name]
+        known = self._ports[name]
+        if name in STORES:
+            await self._start_store(child, known)
+            return
+        await child.start([sys.executable, "-m", module_of(name)], self.environment_for(name))
         await child.learn_ports()
         child.ready_url = f"http://{HOST}:{child.ports.admin}/readyz"
         await child.wait_ready()
