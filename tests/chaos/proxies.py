@@ -225,7 +225,12 @@ class Proxies:
         elif is_forth:
             passed, answer = exchange.sent(data)
             await connection.target.send_all(passed)
-            await connection.source.send_all(answer)
+            if answer:
+                try:
+                    await connection.source.send_all(answer)
+                except (trio.BusyResourceError, trio.ClosedResourceError) as error:
+                    # It is in the middle of another answer, or has given up: no way to answer but RST.
+                    raise trio.BrokenResourceError("planted: no answer") from error
         else:
             fate = exchange.answered()
             if fate is Fate.PASS:

@@ -86,7 +86,7 @@ def _lane(chance: random.Random, seconds: float, kinds: list[str]) -> list[Fault
         if at + fault.lasts > seconds:
             break
         faults.append(fault)
-        at += fault.lasts + chance.uniform(2.0, 6.0)
+        at += fault.lasts + chance.uniform(3.0, 9.0)
     return faults
 
 

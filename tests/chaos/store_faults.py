@@ -1,8 +1,8 @@
 """What becomes of each S3 request on a connection whose store is in trouble. Pure.
 
 Owns: where a request begins and ends in the bytes, its fate, the error answers. Does not own: sockets.
-Rule: 1 clients send a request when the one before is answered (urllib3 does not pipeline), so the first bytes
-after an answer begin a request.
+Rule: 1 clients send a request when the one before is answered (urllib3 does not pipeline), so a request line
+after an answer begins the next one.
 Source of the answers: Amazon S3 API reference, "Error responses".
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from tests.chaos.links import StoreTrouble
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
+_BEGINNING = re.compile(rb"(GET|PUT|POST|HEAD|DELETE) /")
 _HEAD_BYTES_MAX = 65536
 
 
@@ -62,7 +63,7 @@ class Exchange:
 
     def sent(self, data: bytes) -> tuple[bytes, bytes]:
         """The client sent `data`: what goes to the store, and what is answered in its place."""
-        if self._is_idle:
+        if self._is_idle and _BEGINNING.match(data):  # else the rest of one that was answered early
             self._is_idle = False
             self.fate = self._choose()
             self._swallowed, self._left = b"", -1

@@ -11,6 +11,7 @@ import trio
 from tests.chaos.links import CUT, StoreTrouble, Trouble
 from tests.chaos.proxies import CLIENTS, Proxies, open_proxies
 from tests.chaos.sockets import HOST, connect, holder_of, is_listening
+from tests.chaos.store_faults import SLOW_DOWN, Exchange, Fate
 from tools.servers import free_ports
 
 TARGET = "owner-0"
@@ -194,6 +195,15 @@ async def test_a_store_whose_answer_is_lost() -> None:
         with pytest.raises(trio.BrokenResourceError):
             await _ask(stream, PUT)
         assert b"".join(echo.heard) == PUT
+
+
+def test_the_rest_of_a_request_that_was_answered_early_is_no_new_one() -> None:
+    fates = iter([Fate.PASS, Fate.SLOW_DOWN])
+    exchange = Exchange(lambda: next(fates))
+    assert exchange.sent(PUT) == (PUT, b"")
+    assert exchange.answered() is Fate.PASS
+    assert exchange.sent(b"body, still") == (b"body, still", b"")
+    assert exchange.sent(PUT) == (b"", SLOW_DOWN)
 
 
 async def test_kafka_clients_need_no_look() -> None:
