@@ -6,7 +6,6 @@ A pause is the longest time between two acknowledgements of a partition, as the 
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -14,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.load import Load, Truth
-from tests.chaos.scene import RECOVERY_SECONDS_MAX, Killed, Scene, open_scene, scene_under_load
+from tests.chaos.scene import RECOVERY_SECONDS_MAX, Killed, Scene, open_scene, scene_under_load, slowest
+from tests.chaos.timeline import quantile
 
-TIMES_MAX = 20
+TIMES_MAX = 60
+_OF = "min, median, p90, max"
 SETTLE_SECONDS = 1.0
 """How long after the first acknowledgement of each partition a second pause would still be seen."""
 
@@ -45,11 +46,15 @@ ACTS: dict[str, Act] = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="measure", description=__doc__)
     parser.add_argument("--times", type=int, default=5, help=f"repetitions of each, up to {TIMES_MAX}")
-    times = min(parser.parse_args().times, TIMES_MAX)
+    parser.add_argument("--only", default="", help=f"part of the name of one of: {', '.join(ACTS)}")
+    options = parser.parse_args()
+    times = min(options.times, TIMES_MAX)
+    acts = {what: act for what, act in ACTS.items() if options.only in what}
     with tempfile.TemporaryDirectory(prefix="kafscale-measure-") as folder, open_scene(Path(folder)) as scene:
-        _tell("| what | times | its partitions: median, max s | others: median, max s | errors told |")
-        _tell("|---|---|---|---|---|")
-        for number, (what, act) in enumerate(ACTS.items()):
+        _tell(f"in seconds: {_OF}\n")
+        _tell("| what | times | its partitions | others | the longest of each time | errors told |")
+        _tell("|---|---|---|---|---|---|")
+        for number, (what, act) in enumerate(acts.items()):
             topic = f"measure-{number}"
             with scene_under_load(scene, topic) as load:
                 _tell(_row(what, scene, load, topic, act, times))
@@ -69,6 +74,7 @@ def _tell(line: str) -> None:
 def _row(what: str, scene: Scene, load: Load, topic: str, act: Act, times: int) -> str:
     own: list[float] = []
     others: list[float] = []
+    longest: list[float] = []
     errors: float | None = None
     for _ in range(times):
         errors_before = scene.produce_errors()
@@ -76,18 +82,21 @@ def _row(what: str, scene: Scene, load: Load, topic: str, act: Act, times: int) 
         if done.name == "minio":
             scene.restart("minio")
         load.wait_all_acknowledged_after(time.monotonic() + SETTLE_SECONDS, seconds_max=RECOVERY_SECONDS_MAX)
-        for pause in load.times.pauses(done.at):
+        pauses = load.times.pauses(done.at)
+        longest.append(slowest(pauses, done.partitions) if done.partitions else slowest(pauses))
+        for pause in pauses:
             (own if pause.partition in done.partitions else others).append(pause.seconds)
         if done.name.startswith("owner"):  # gateways that ended forgot what they counted
             errors = (errors or 0.0) + scene.produce_errors() - errors_before
         scene.restart(done.name)
         load.wait_all_acknowledged_after(time.monotonic() + SETTLE_SECONDS, seconds_max=RECOVERY_SECONDS_MAX)
     told = "not counted" if errors is None else f"{errors:.0f}"
-    return f"| {what} | {times} | {_spread(own)} | {_spread(others)} | {told} |"
+    return f"| {what} | {times} | {_spread(own)} | {_spread(others)} | {_spread(longest)} | {told} |"
 
 
 def _spread(seconds: list[float]) -> str:
-    return f"{statistics.median(seconds):.2f}, {max(seconds):.2f}" if seconds else "-"
+    found = [quantile(seconds, share) for share in (0.0, 0.5, 0.9, 1.0)]
+    return ", ".join(f"{each:.2f}" for each in found if each is not None) or "-"
 
 
 if __name__ == "__main__":
