@@ -1,7 +1,7 @@
-"""Writes what the bucket says about topics: an object before the first record, a tombstone at the end.
+"""Writes what the bucket says about topics: an object before the first record, and one for each change.
 
-Owns: topic objects and tombstones in the store, which of them this process knows. Does not own: their bytes
-(libs/segments/topic_object.py), when a topic is deleted (collection).
+Owns: topic objects in the store, which of them this process knows. Does not own: their bytes
+(libs/segments/topic_object.py), tombstones (collection).
 Rules: 1 the object of a topic is in the store before a partition of it is opened for the first time, so
 before its first record; 2 one PUT for a topic: who opens its next partition, or takes one over, writes
 nothing; 3 changes are written by one owner (archive.py), under numbers taken by conditional PUTs.
@@ -16,20 +16,17 @@ import trio
 from libs.concurrency.clock import Clock
 from libs.concurrency.single_flight import SingleFlight
 from libs.model.cluster import Topic
-from libs.model.ids import TopicId, TopicName
+from libs.model.ids import TopicId
 from libs.objectstore.port import ObjectStore, PutResult
 from libs.segments.keys import (
     TOPIC_OBJECTS_PREFIX,
     TopicObjectName,
     parse_topic_object_key,
-    tombstone_key,
     topic_object_key,
     topic_objects_prefix,
 )
 from libs.segments.topic_object import (
-    Tombstone,
     TopicObject,
-    encode_tombstone,
     encode_topic_object,
     parse_topic_object,
 )
@@ -38,12 +35,6 @@ _KNOWN_MAX = 100_000
 _AT_ONCE_MAX = 8
 
 log = structlog.get_logger(__name__)
-
-
-async def write_tombstone(store: ObjectStore, *, topic_id: TopicId, name: TopicName, deleted_ms: int) -> None:
-    """Says for ever that the topic was deleted; to be written before its objects go. Idempotent."""
-    tombstone = Tombstone(topic_id=topic_id, name=name, deleted_ms=deleted_ms)
-    await store.put_if_absent(tombstone_key(topic_id), encode_tombstone(tombstone))
 
 
 async def newest_topic_object(store: ObjectStore, topic_id: TopicId) -> TopicObject | None:

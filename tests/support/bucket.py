@@ -16,9 +16,11 @@ from libs.segments.keys import (
     manifest_key,
     segment_index_key,
     segment_key,
+    tombstone_key,
 )
 from libs.segments.manifest import EpochStart, Manifest, SegmentRef, encode_manifest
 from libs.segments.segment import SegmentBatch, encode_segment
+from libs.segments.topic_object import Tombstone, encode_tombstone
 from tests.support.owners import EPOCH_MS, tp_of
 from tests.support.segments import NONCE, stored_batch
 
@@ -93,6 +95,12 @@ async def write_compacted(
         segment_key=segment_key(folder, refs[0].name),
         index_key=segment_index_key(folder, refs[0].name),
     )
+
+
+async def bury(store: ObjectStore, topic: Topic, *, deleted_ms: int = 1) -> None:
+    """A tombstone, as collection writes it."""
+    tombstone = Tombstone(topic_id=topic.topic_id, name=topic.name, deleted_ms=deleted_ms)
+    await store.put_if_absent(tombstone_key(topic.topic_id), encode_tombstone(tombstone))
 
 
 async def flip(store: ObjectStore, key: str, at: int) -> None:

@@ -328,11 +328,14 @@ async def list_offset(owner: RunningOwner, tp: TopicPartition, timestamp: int) -
 
 @asynccontextmanager
 async def open_owner_cluster(
-    store: ObjectStore, owners: Sequence[str] = ("a", "b"), *, kv: KV | None = None
+    store: ObjectStore, owners: Sequence[str] = ("a", "b"), *, kv: KV | None = None, replica: str = "m"
 ) -> AsyncIterator[OwnerCluster]:
-    """A metadata replica (on an empty store unless one is given), and ready owners of these names."""
+    """A metadata replica (on an empty store unless one is given), and ready owners of these names.
+
+    The seeded chance of a name gives the same ids each time: a cluster's next life needs other names.
+    """
     async with (
-        open_metadata_cluster(kv or MemoryKV(), "m") as metadata,
+        open_metadata_cluster(kv or MemoryKV(), replica) as metadata,
         metadata.client() as client,
         trio.open_nursery() as nursery,
     ):

@@ -94,7 +94,8 @@ async def rebuild(
         found,
         snapshot,
         now_ms=clock.now_ms(),
-        recovery_session=SessionId(rand.uuid()),
+        # Any sealed session will do; one that there is needs no chain of its own.
+        recovery_session=min(_with_data(found), default=SessionId(rand.uuid())),
         as_of_snapshot=options.at_ms is not None,
     )
     for note in result.notes:
@@ -112,6 +113,10 @@ async def rebuild(
         seconds=trio.current_time() - began_at,
         problems=(*problems, *result.damaged),
     )
+
+
+def _with_data(found: Found) -> list[SessionId]:
+    return [chain.session for chain in found.chains.values() if chain.start < chain.end]
 
 
 async def _snapshot(store: ObjectStore, options: RebuildOptions) -> Snapshot | None:

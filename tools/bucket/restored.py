@@ -224,7 +224,8 @@ def _deleting(deleted: DeletedTopic) -> Put:
 def _sessions(found: Found, recovery_session: SessionId, making: _Making) -> None:
     """Every chain of which something is left, as sealed: a record lets collection take it, in its time."""
     ends = {chain.session: chain.end for chain in found.chains.values() if chain.start < chain.end}
-    for session, end in sorted({**ends, recovery_session: 0}.items()):
+    ends.setdefault(recovery_session, 0)
+    for session, end in sorted(ends.items()):
         record = SessionRecord(
             session=session,
             owner_id=RECOVERY,

@@ -18,15 +18,14 @@ from libs.segments.keys import (
     parse_snapshot_key,
     snapshot_key,
     snapshot_part_key,
-    tombstone_key,
 )
 from libs.segments.layout import SNAPSHOT_PART_BYTES
 from libs.segments.snapshot import SnapshotPart, check_whole, parse_snapshot_part
-from libs.segments.topic_object import parse_tombstone, parse_topic_object
+from libs.segments.topic_object import parse_topic_object
 from services.metadata.kv.memory import MemoryKV
 from services.metadata.kv.port import Put
 from services.partition_owner.archive import Archive, ArchiveLimits
-from services.partition_owner.topic_objects import TopicObjects, write_tombstone
+from services.partition_owner.topic_objects import TopicObjects
 from tests.support.metadata import open_metadata_cluster, owner_named, wait_view
 from tests.support.owners import open_owner_cluster, tp_of
 
@@ -214,17 +213,6 @@ async def test_a_changed_topic_is_written_anew_and_an_old_one_gets_its_first_obj
         ]
         assert (first.n, dict(first.configs)) == (0, {"retention.ms": "5"})
         assert (second.n, dict(second.configs)) == (1, {"retention.ms": "6"})
-
-
-async def test_a_tombstone_is_written_once(autojump_clock: MockClock) -> None:
-    async with open_scene() as scene:
-        topic = await scene.create("orders")
-        for deleted_ms in (5, 6):
-            await write_tombstone(
-                scene.store, topic_id=topic.topic_id, name=topic.name, deleted_ms=deleted_ms
-            )
-        found = parse_tombstone(await scene.store.get(tombstone_key(topic.topic_id)))
-        assert (found.name, found.deleted_ms) == ("orders", 5)
 
 
 async def test_owners_write_one_object_a_topic_before_its_first_record(autojump_clock: MockClock) -> None:

@@ -23,8 +23,7 @@ from services.metadata.cluster_info import ensure_cluster
 from services.metadata.groups.keys import group_key, offset_key
 from services.metadata.kv.memory import MemoryKV
 from services.metadata.kv.port import Put
-from services.partition_owner.topic_objects import write_tombstone
-from tests.support.bucket import write_compacted
+from tests.support.bucket import bury, write_compacted
 from tests.support.ledger import Ledger, Place, Stamp
 from tests.support.owners import (
     EPOCH_MS,
@@ -273,7 +272,7 @@ async def test_what_nobody_names_is_not_lost(autojump_clock: MockClock) -> None:
         new = await cluster.create_topic("old")
         await produced(cluster, new, 2)
     await store.delete([info.key for info in (await store.list(f"meta/topics/{nameless.topic_id}")).objects])
-    await write_tombstone(store, topic_id=deleted.topic_id, name=deleted.name, deleted_ms=1)
+    await bury(store, deleted)
     result = await rebuilt(store, MemoryKV())
     assert {topic.name: topic.topic_id for topic in result.restored.topics} == {
         f"recovered-{nameless.topic_id}": nameless.topic_id,

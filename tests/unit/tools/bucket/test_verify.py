@@ -10,12 +10,10 @@ from trio.testing import MockClock
 
 from libs.concurrency.clock import ManualClock
 from libs.model.cluster import Topic
-from libs.model.ids import TopicId
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.keys import chain_object_key, parse_start_marker_key, start_marker_key
 from libs.segments.marker import StartMarker, encode_start_marker
-from services.partition_owner.topic_objects import write_tombstone
-from tests.support.bucket import flip, write_compacted
+from tests.support.bucket import bury, flip, write_compacted
 from tests.support.owners import EPOCH_MS, OwnerCluster, batch, open_owner_cluster, tp_of
 from tests.support.segments import NONCE, TOPIC_ID
 from tools.bucket.report import Report
@@ -227,16 +225,14 @@ async def test_data_of_a_topic_that_nobody_knows(autojump_clock: MockClock) -> N
         await write_compacted(bucket.store, stranger, [3])
         assert await bucket.kinds() == {"unknown topic"}
         assert await bucket.kinds(alone=True) == {"no topic object"}
-        await write_tombstone(bucket.store, topic_id=TopicId(TOPIC_ID), name=stranger.name, deleted_ms=1)
+        await bury(bucket.store, stranger)
         assert await bucket.kinds() == set()
         assert await bucket.kinds(alone=True) == set()
 
 
 async def test_a_tombstone_of_a_topic_that_lives(autojump_clock: MockClock) -> None:
     async with open_bucket() as bucket:
-        await write_tombstone(
-            bucket.store, topic_id=bucket.topic.topic_id, name=bucket.topic.name, deleted_ms=1
-        )
+        await bury(bucket.store, bucket.topic)
         assert await bucket.kinds() == {"tombstone"}
 
 
