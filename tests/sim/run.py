@@ -30,7 +30,7 @@ from tests.sim.world.world import World, open_world
 STEPS_DEFAULT: Final = 2000
 FINISH_SECONDS_MAX: Final = 300.0
 """What clients get to hear of what they sent, once all is well."""
-QUIET_ROUNDS: Final = 2
+QUIET_ROUNDS: Final = 1.25
 """How often what happens by itself may happen, before the end is judged."""
 
 

@@ -8,13 +8,15 @@ without an answer in time ends the connection, as in every client: later answers
 import functools
 import io
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any, Final
 
 import trio
 from kio.index import load_request_schema, load_response_schema
 from kio.serial import entity_reader, entity_writer
+from kio.serial._introspect import EntityTupleField, classify_field
 
 from tests.sim.world.network import Network
 from tests.sim.world.process import SimProcess
@@ -84,7 +86,30 @@ def codec(api: str) -> _Codec:
 
 def request(api: str, **values: Any) -> Any:
     """A request of that API: structs are mappings, what is not given is empty."""
-    return entity(codec(api).request_type, values)
+    return _build(codec(api).request_type, values)
+
+
+def _build(kind: Any, values: Mapping[str, Any]) -> Any:
+    known = dict(_empty(kind))
+    parts = _parts(kind)
+    for name, value in values.items():
+        part = parts.get(name)
+        known[name] = value if part is None or value is None else tuple(_build(part, each) for each in value)
+    return kind(**known)
+
+
+@functools.cache
+def _empty(kind: Any) -> Mapping[str, Any]:
+    """What each field is where nothing is given."""
+    empty = entity(kind, {})
+    return {each.name: getattr(empty, each.name) for each in fields(kind)}
+
+
+@functools.cache
+def _parts(kind: Any) -> Mapping[str, Any]:
+    """The fields that are arrays of structs, and of which."""
+    found = {each.name: classify_field(each) for each in fields(kind)}
+    return {name: part.type_ for name, part in found.items() if isinstance(part, EntityTupleField)}
 
 
 class KafkaConnection:

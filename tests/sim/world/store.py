@@ -90,6 +90,9 @@ class StorePort:
         requests: Any = _WorldNursery(nursery)
         named: ObjectStore = _Named(bucket, process.name)
         self.faulty = FaultyObjectStore(named, plan=plan, rand=rand, nursery=requests)
+        self._named = named
+        self._calm = plan
+        self._rand = rand
         self._process = process
 
     async def put_if_absent(self, key: str, body: Body) -> PutResult:
@@ -99,21 +102,33 @@ class StorePort:
         await self._send(lambda: self.faulty.put(key, body))
 
     async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        return await self._send(lambda: self.faulty.get(key, start=start, length=length))
+        return await self._send(lambda: self._reads().get(key, start=start, length=length), reads=True)
 
     async def get_suffix(self, key: str, length: int) -> tuple[bytes, int]:
-        return await self._send(lambda: self.faulty.get_suffix(key, length))
+        return await self._send(lambda: self._reads().get_suffix(key, length), reads=True)
 
     async def head(self, key: str) -> ObjectInfo:
-        return await self._send(lambda: self.faulty.head(key))
+        return await self._send(lambda: self._reads().head(key), reads=True)
 
     async def list(self, prefix: str, *, start_after: str = "", limit: int = LIST_LIMIT_MAX) -> ListPage:
-        return await self._send(lambda: self.faulty.list(prefix, start_after=start_after, limit=limit))
+        return await self._send(
+            lambda: self._reads().list(prefix, start_after=start_after, limit=limit), reads=True
+        )
 
     async def delete(self, keys: Sequence[str]) -> None:
         await self._send(lambda: self.faulty.delete(keys))
 
-    async def _send(self, call: Callable[[], Awaitable[T]]) -> T:
+    @property
+    def _is_calm(self) -> bool:
+        return self.faulty.plan is self._calm and not self.faulty.is_down
+
+    def _reads(self) -> ObjectStore:
+        return self._named if self._is_calm else self.faulty
+
+    async def _send(self, call: Callable[[], Awaitable[T]], *, reads: bool = False) -> T:
         if not self._process.alive:
             await trio.sleep_forever()
+        if reads and self._is_calm:
+            # A read leaves nothing behind that could arrive later: it needs no task of its own.
+            await trio.sleep(self._rand.uniform(*self._calm.latency_seconds))
         return await call()
