@@ -29,9 +29,11 @@ QUICK_LIFE: Mapping[str, str] = {
 """Settings by which records go through their whole life within a run of minutes."""
 
 
-def verify(stack: Stack) -> list[str]:
-    """What is wrong, a line each."""
-    return _findings(_report(stack))
+def verify(stack: Stack) -> tuple[list[str], str]:
+    """What is wrong, a line each; what there is."""
+    report = _report(stack)
+    seen = {kind: tally["objects"] for kind, tally in report.get("seen", {}).items()}
+    return _findings(report), f"objects in the bucket: {seen}"
 
 
 def wait_no_orphan(stack: Stack, *, seconds_max: float) -> list[str]:

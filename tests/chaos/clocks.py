@@ -13,12 +13,16 @@ _SOURCE = Path(__file__).with_name("clock_jump.c")
 _NANOSECONDS = struct.Struct("q")
 
 
+def find_compiler() -> str | None:
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 class Clocks:
     """`environment` makes a process's clock movable; `jump` moves it."""
 
     def __init__(self, directory: Path) -> None:
         """Raises FileNotFoundError where there is no C compiler, CalledProcessError where it fails."""
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        compiler = find_compiler()
         if compiler is None:
             raise FileNotFoundError("no C compiler (cc): clocks can't be moved")
         self._directory = directory

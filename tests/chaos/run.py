@@ -103,9 +103,7 @@ def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
         is_over = _settle(load, producers, outcome, tell)
         _judge(bootstrap, load, outcome, is_over=is_over)
         tell("the bucket is verified")
-        outcome.findings += [f"bucket: {line}" for line in verify(proxied.stack)]
-        left = wait_no_orphan(proxied.stack, seconds_max=COLLECTION_SECONDS_MAX)
-        outcome.findings += [f"orphan: {line}" for line in left]
+        _verify(proxied, outcome)
         if plan.is_steady:
             outcome.findings += unsteady(outcome)
         _note(proxied, outcome)
@@ -129,6 +127,13 @@ def _settle(load: Load, producers: ExitStack, outcome: Outcome, tell: Tell) -> b
         outcome.findings.append(f"the group has not read all: {load.behind(ends)} of {ends}")
         return False
     return True
+
+
+def _verify(proxied: Proxied, outcome: Outcome) -> None:
+    wrong, seen = verify(proxied.stack)
+    left = wait_no_orphan(proxied.stack, seconds_max=COLLECTION_SECONDS_MAX)
+    outcome.findings += [f"bucket: {line}" for line in wrong] + [f"orphan: {line}" for line in left]
+    outcome.notes.append(seen)
 
 
 def unsteady(outcome: Outcome) -> list[str]:
