@@ -40,6 +40,7 @@ HASTY = {
     "collection_sweep_seconds": 10.0,
 }
 EARLIEST = -2
+RECORDS = 150
 
 
 class Scene:
@@ -93,7 +94,7 @@ class Scene:
     async def read(self, tp: TopicPartition) -> None:
         """Reads anywhere, for ever: an offset has one value."""
         while True:
-            await trio.sleep(self.rand.uniform(0.0, 0.3))
+            await trio.sleep(self.rand.uniform(0.0, 0.6))
             owner, _ = await self.cluster.wait_open(tp)
             end = max(self.seen, default=-1) + 1
             offset = self.rand.integer(min(self.log_start, end), end)
@@ -119,7 +120,7 @@ class Scene:
             try:
                 while True:
                     await appends.append(tp, epoch, batch("n" * 50_000))
-                    await trio.sleep(0.1)
+                    await trio.sleep(0.3)
             except KafscaleError:
                 await trio.sleep(0.2)
 
@@ -153,10 +154,10 @@ async def test_nothing_is_lost_whatever_happens(seed: int, autojump_clock: MockC
             background.start_soon(scene.append_noise, noise)
             async with trio.open_nursery() as nursery:
                 for producer_id in (1, 2, 3):
-                    nursery.start_soon(Producer(cluster, tp, producer_id, history).run, 120, 0.15)
-                nursery.start_soon(scene.disturb, [tp, noise], 6)
+                    nursery.start_soon(Producer(cluster, tp, producer_id, history).run, 50, 0.3)
+                nursery.start_soon(scene.disturb, [tp, noise], 5)
             store.plan = FaultPlan()
-            await trio.sleep(30)
+            await trio.sleep(10)
             background.cancel_scope.cancel()
 
         async def judge() -> None:
@@ -167,14 +168,14 @@ async def test_nothing_is_lost_whatever_happens(seed: int, autojump_clock: MockC
             judge_values(values, start, history, scene.seen)
 
         await settled(judge)
-        assert len(history.acked) == 360
+        assert len(history.acked) == RECORDS
         network.cancel_scope.cancel()
 
 
 def judge_values(values: dict[int, str], start: int, history: History, seen: dict[int, str]) -> None:
     """Acknowledged records are where they were acknowledged, once, in order, as they were read before."""
     assert sorted(values) == list(range(start, start + len(values)))
-    assert len(values) + start == 360
+    assert len(values) + start == RECORDS
     for value, offset in history.acked.items():
         assert offset < start or values[offset] == value
     for offset, value in seen.items():

@@ -68,6 +68,9 @@ def log_of(times_ms: list[int], *, segments: int, size_bytes: int = 1000) -> Par
         ([-1, 100, 300, 400], 20),
         ([-1, -1, 300, 400], 0),
         ([-1, -1, -1, -1], 0),
+        ([100, -1, -1, -1], 10),
+        ([100, -1, 300, 400], 10),
+        ([100, -1, 100, -1], 30),
     ],
 )
 def test_by_time(times_ms: list[int], start: int, segments: int) -> None:
