@@ -254,6 +254,11 @@ class PartitionLog:
         """The first durable range with a record at or after `timestamp_ms`; None where there is none."""
         return self._next_at_time(timestamp_ms, 0)
 
+    def timed_ranges_before(self, index: int) -> int:
+        """How many ranges there are up to the last one before `index` that has a timestamp."""
+        times = self._own_times
+        return next((at for at in range(index, 0, -1) if times[at - 1] >= 0), 0)
+
     def at_time(self, timestamp_ms: int, from_offset: int) -> SegmentRef | LogRange | None:
         """The first segment or durable range that has `from_offset` or is behind it, and has a record at or
         after `timestamp_ms`, perhaps below `from_offset`; None where there is none.

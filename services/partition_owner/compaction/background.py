@@ -165,7 +165,8 @@ class Background:
         if _has_segments_to_drop(partition) or self._next_merge(care):
             return care.touched_at
         due = due_at(self._facts(care, durable_seq()), self._limits.compaction, jitter=care.jitter)
-        return care.retention_at if due is None else min(due, care.retention_at)
+        due = care.retention_at if due is None else min(due, care.retention_at)
+        return max(due, care.touched_at)  # who is far behind goes on after everybody else had a turn
 
     def _next_merge(self, care: _Care) -> Sequence[SegmentRef]:
         """Looked for once a list: nothing else changes what is to be merged."""
@@ -242,9 +243,12 @@ class Background:
             await self._compactor.merge(partition, merged, durable_seq)
 
     async def _compact(self, partition: Partition, durable_seq: Callable[[], ChainSeq]) -> None:
-        plog = partition.log
+        plog, since = partition.log, partition.uncompacted_since
         ranges = next_ranges(plog.ranges(), bytes_max=self._limits_of(partition).segment_bytes)
+        left_over = bool(ranges) and ranges[-1].end_offset < plog.durable
         await self._compactor.compact(partition, ranges, durable_seq)
+        if left_over:  # they are as old as what was compacted, and just as due
+            partition.uncompacted_since = since
 
     def _limits_of(self, partition: Partition) -> CompactionLimits:
         limits = self._limits.compaction

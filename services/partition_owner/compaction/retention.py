@@ -28,13 +28,9 @@ def _by_time(log: PartitionLog, oldest_ms: int) -> int:
             return start
         if segment.max_timestamp_ms >= 0:
             start = segment.last_offset + 1
-    first_timed = log.index_at_time(0)
-    if first_timed is None:
-        return start
     first_kept = log.index_at_time(oldest_ms)
-    if first_kept is None:
-        return log.durable
-    return log.range_at(first_kept).base_offset if first_timed < first_kept else start
+    gone = log.timed_ranges_before(log.durable_ranges if first_kept is None else first_kept)
+    return log.range_at(gone - 1).end_offset if gone else start
 
 
 def _by_size(log: PartitionLog, bytes_max: int) -> int:

@@ -23,3 +23,28 @@ async def test_what_did_not_fit_into_a_segment_does_not_wait_for_another_age(
         await trio.sleep(75)
         assert compaction(owner).uncompacted_bytes == 0
         assert await read_all(owner, tp) == values
+
+
+async def test_who_is_far_behind_does_not_keep_the_others_waiting(autojump_clock: MockClock) -> None:
+    async with open_owner_cluster(HookedStore(), []) as cluster:
+        await cluster.start("a", options={**EAGER, "compaction_age_seconds": 60.0, "compactions_max": 1})
+        configs = {"segment.bytes": "65536"}
+        busy = tp_of(await cluster.create_topic("busy", configs=configs))
+        quiet = tp_of(await cluster.create_topic("quiet"))
+        owner, epoch = await cluster.wait_open(quiet)
+        _, busy_epoch = await cluster.wait_open(busy)
+        appends = await cluster.appends(owner)
+        for _ in range(3):
+            await appends.append(busy, busy_epoch, batch("x" * 60_000))
+        await trio.sleep(5)
+        await appends.append(quiet, epoch, batch("q"))
+        store = cluster.store
+        assert isinstance(store, HookedStore)
+
+        async def append_more(key: str) -> None:
+            if key.endswith(".kfm") and "busy" in key and len(store.compacted_keys((".kfm",))) < 200:
+                await appends.append(busy, busy_epoch, batch("x" * 60_000))
+
+        store.after = append_more
+        await trio.sleep(70)
+        assert any("quiet" in key for key in store.compacted_keys((".kfm",)))
