@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do "$$p" -c '$(NEW_ENOUGH)' 2>/dev/null &
 NO_PYTHON := no Python 3.11 or newer (with venv) runs here: install one, or name it with make PYTHON=...
 need_python = $(or $(PYTHON),$(error $(NO_PYTHON)))
 
-.PHONY: help up stack stack-restart bench chaos sim setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
+.PHONY: help up stack stack-restart bucket-verify bench chaos sim setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ stack: setup ## etcd, MinIO and every service as processes here; RESTART=1 start
 
 stack-restart: setup ## start one process of the running stack again: NAME=owner-0
 	@$(PY) -m tools.stack restart $(or $(NAME),$(error say which: make stack-restart NAME=owner-0))
+
+bucket-verify: setup-runtime ## verify the bucket of the KAFSCALE_* settings: BUCKET="--sample 0.1 --json"
+	@$(PY) -m tools.bucket verify $(BUCKET)
 
 bench: setup tools ## throughput and latency beside Apache Kafka, as ratios (about 10 minutes)
 	@$(PY) -m tests.bench $(BENCH)
