@@ -62,10 +62,10 @@ class _SizeLimit(FullDisk):
 
 
 @contextmanager
-def full_disk(directory: Path) -> Iterator[FullDisk]:
+def full_disk(directory: Path, *, may_mount: bool = True) -> Iterator[FullDisk]:
     """With room at first."""
     directory.mkdir()
-    if not _mounted(directory):
+    if not (may_mount and _mounted(directory)):
         yield _SizeLimit(directory)
         return
     try:

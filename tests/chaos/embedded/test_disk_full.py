@@ -21,9 +21,9 @@ FULL_SECONDS = 4.0
 RECOVERY_SECONDS_MAX = 60.0
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[FullDisk]:
-    with full_disk(tmp_path / "disk") as disk:
+@pytest.fixture(params=[True, False], ids=["small-disk", "size-limit"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FullDisk]:
+    with full_disk(tmp_path / "disk", may_mount=request.param) as disk:
         yield disk
 
 
