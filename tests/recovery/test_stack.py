@@ -14,7 +14,17 @@ from tests.support.platform import open_platform
 from tools.stack.layout import GATEWAYS, METADATA, OWNERS
 
 TOPIC = "survivors"
-LOAD_SECONDS = 8.0  # librdkafka commits every five
+SETTINGS = {
+    "KAFSCALE_SNAPSHOT_SECONDS": "2",
+    "KAFSCALE_COMPACTION_AGE_SECONDS": "2",
+    "KAFSCALE_COMPACTION_BEHIND_SECONDS": "1",
+    "KAFSCALE_COMPACTION_CHECK_SECONDS": "0.5",
+    "KAFSCALE_COLLECTION_CHECK_SECONDS": "1",
+    "KAFSCALE_COLLECTION_DELAY_SECONDS": "1",
+    "KAFSCALE_LOG_LEVEL": "debug",
+}
+"""Whatever a bucket goes through in days, in seconds."""
+LOAD_SECONDS = 12.0  # librdkafka commits every five
 BACK_SECONDS_MAX = 3 * RECOVERY_SECONDS_MAX  # its producers wait ever longer for a cluster that is away
 
 
@@ -33,8 +43,7 @@ def start_services(scene: Scene) -> None:
 
 
 def test_nothing_acknowledged_is_lost_with_the_metadata_store(tmp_path: Path) -> None:
-    settings = {"KAFSCALE_SNAPSHOT_SECONDS": "2", "KAFSCALE_LOG_LEVEL": "debug"}
-    with running(partial(open_platform, "stack", tmp_path, **settings)) as background:
+    with running(partial(open_platform, "stack", tmp_path, **SETTINGS)) as background:
         scene = Scene(background)
         bucket = of_stack(scene.stack)
         with scene_under_load(scene, TOPIC) as load:
