@@ -24,6 +24,7 @@ from libs.model.ids import LeaderEpoch, TopicPartition
 from libs.objectstore.port import ObjectStore
 from libs.segments.manifest import Manifest
 from libs.telemetry.spans import span
+from services.partition_owner.collection.openings import Openings
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.footers import FooterReader
 from services.partition_owner.manifests import read_manifest
@@ -55,6 +56,7 @@ class Opener:
         footers: FooterReader,
         new_producers: Callable[[], ProducerStates],
         topics: TopicObjects,
+        openings: Openings,
         clock: Clock,
         rand: Rand,
     ) -> None:
@@ -66,6 +68,7 @@ class Opener:
         self._footers = footers
         self._new_producers = new_producers
         self._topics = topics
+        self._openings = openings
         self._clock = clock
         self._rand = rand
 
@@ -88,12 +91,14 @@ class Opener:
             try:
                 async with places:
                     with new_scope() as scope:
+                        self._openings.begin_attempt(tp, epoch)
                         prepared = await self._prepare(tp, epoch)
                     if scope.cancelled_caught or prepared is None:
                         return None
                     partition, record, state = prepared
                     if state is not None:
                         new_scope = trio.CancelScope
+                        self._openings.sending(tp, epoch)
                         with span("owner.open"):
                             record = await self._metadata.open_partition(tp, record, state)
                     partition.opened(record)

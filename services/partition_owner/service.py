@@ -287,6 +287,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
             )
 
         def new_assignments(flusher: Flusher) -> Assignments:
+            openings = Openings(lambda: flusher.next_seq)
             opener = Opener(
                 flusher=flusher,
                 store=store,
@@ -296,6 +297,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 footers=footers,
                 new_producers=new_producers,
                 topics=topics,
+                openings=openings,
                 clock=clock,
                 rand=rand,
             )
@@ -314,7 +316,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 opener=opener,
                 hand_over=hand_over,
                 opening_at_once_max=options.openings_max,
-                openings=Openings(lambda: flusher.next_seq),
+                openings=openings,
             )
 
         keeper = SessionKeeper(

@@ -17,6 +17,7 @@ from libs.segments.keys import chain_object_key
 from services.metadata import keys
 from services.metadata.kv.port import Delete, Put
 from services.partition_owner.assignments import Hold, Wanted
+from services.partition_owner.collection.openings import Openings
 from services.partition_owner.footers import FooterReader
 from services.partition_owner.opening import Opener
 from services.partition_owner.producers import ProducerStates
@@ -131,6 +132,7 @@ async def test_an_opening_whose_reply_is_lost_is_known_before_it_is_given_back(
             ),
             new_producers=lambda: ProducerStates(expiration_ms=1 << 40, count_max=10),
             topics=TopicObjects(store=writing.scripted, clock=ManualClock(0), nursery=nursery),
+            openings=Openings(lambda: writing.flusher.next_seq),
             clock=ManualClock(0),
             rand=SeededRand("opening"),
         )

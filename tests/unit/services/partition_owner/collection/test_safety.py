@@ -316,6 +316,20 @@ def test_an_opening_that_was_begun_again_needs_what_it_needed_first() -> None:
     assert openings.pending() == {}
 
 
+def test_an_attempt_that_sent_nothing_needs_nothing_once_the_next_one_begins() -> None:
+    seqs, key = iter([3, 8, 9]), (TP, LeaderEpoch(2))
+    openings = Openings(lambda: ChainSeq(next(seqs)))
+    openings.begin(*key)
+    openings.begin_attempt(*key)
+    assert openings.pending() == {key: 8}
+    openings.sending(*key)
+    openings.begin_attempt(*key)
+    assert openings.pending() == {key: 8}
+    openings.settle([key])
+    openings.begin_attempt(*key)
+    assert openings.pending() == {}
+
+
 async def test_an_open_transaction_on_its_way_holds_the_chain(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

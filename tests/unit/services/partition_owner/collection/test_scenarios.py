@@ -13,7 +13,7 @@ from libs.model.ids import TopicName
 from libs.objectstore.faulty import FaultPlan, FaultyObjectStore
 from libs.objectstore.memory import MemoryObjectStore
 from libs.objectstore.port import ObjectStore
-from libs.segments.keys import session_prefix
+from libs.segments.keys import chain_object_key, session_prefix
 from services.metadata import keys
 from services.metadata.kv.port import Delete
 from services.partition_owner.collection.chains import list_all
@@ -224,3 +224,23 @@ async def test_an_owner_that_survives_a_wiped_store_keeps_its_old_chain(autojump
         assert owner.session != session
         assert await keys_of(memory, session_prefix(session)) == before
         await cluster.wait_open(tp_of(await cluster.create_topic("orders")))
+
+
+async def test_a_damaged_partition_does_not_keep_the_chain_of_who_tries_to_open_it(
+    autojump_clock: MockClock,
+) -> None:
+    memory = MemoryObjectStore(LoopClock(EPOCH_MS))
+    async with open_owner_cluster(memory, []) as cluster:
+        first = await cluster.start("a", options=OPTIONS)
+        damaged = tp_of(await cluster.create_topic("damaged"))
+        _, epoch = await cluster.wait_open(damaged)
+        await (await cluster.appends(first)).append(damaged, epoch, batch("x"))
+        session = first.session
+        await first.kill()
+        await memory.put(chain_object_key(session, 0), b"rubbish")
+        owner = await cluster.start("b", options=OPTIONS)
+        history = History()
+        await Producer(cluster, tp_of(await cluster.create_topic("orders")), 1, history).run(200, 0.5)
+        await trio.sleep(600)
+        left = [key for key in await keys_of(memory, session_prefix(owner.session)) if key.endswith(".wal")]
+        assert left == []
