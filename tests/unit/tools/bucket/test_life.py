@@ -122,7 +122,7 @@ async def test_the_verifier_never_says_a_false_word_and_nothing_is_left(
         await live(cluster, life, chance, turns=7)
         nursery.cancel_scope.cancel()
         await trio.sleep(600)
-        report = await verify(store, cluster.client)
+        report = await verify(store, cluster.client, options=Options(orphans=True))
         assert report.findings == ()
         assert report.seen["segment"].objects >= PARTITIONS
         assert await fix(store, cluster.client, tell=lambda _line: None) == {}
