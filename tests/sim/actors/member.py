@@ -209,15 +209,7 @@ class GroupMember(Reader):
         beat_at = trio.current_time() + self._session_seconds / 3
         while self._holds and not self.world.done:
             await self.world.breathe(self.rand)
-            unknown = [each for each in self._positions if each.offset < 0]
-            if unknown:
-                await self._begin(unknown)
-            for each in self._positions:
-                if each.is_out_of_range:
-                    offset = await self.list_offset(each, EARLIEST)
-                    if offset is not None:
-                        each.offset, each.is_out_of_range = offset, False
-            ready = [each for each in self._positions if each.offset >= 0 and not each.is_out_of_range]
+            ready = await self._readable()
             found = await self.fetch(ready, wait_ms=100) if ready else {}
             if trio.current_time() >= beat_at:
                 beat_at = trio.current_time() + self._session_seconds / 3
@@ -227,8 +219,22 @@ class GroupMember(Reader):
                 await self._commit(ready)
             elif chance > 0.99:
                 await self._leave()
+            elif chance > 0.985:
+                await self._crash()
             if not any(found.values()):
                 await trio.sleep(self.rand.uniform(0.05, 0.5))
+
+    async def _readable(self) -> list[Position]:
+        """The positions that are known, after asking for those that are not."""
+        unknown = [each for each in self._positions if each.offset < 0]
+        if unknown:
+            await self._begin(unknown)
+        for each in self._positions:
+            if each.is_out_of_range:
+                offset = await self.list_offset(each, EARLIEST)
+                if offset is not None:
+                    each.offset, each.is_out_of_range = offset, False
+        return [each for each in self._positions if each.offset >= 0 and not each.is_out_of_range]
 
     async def _begin(self, unknown: list[Position]) -> None:
         tps = tuple(each.tp for each in unknown)
@@ -353,6 +359,14 @@ class GroupMember(Reader):
         self.world.operation("leave_group")
         self._revoke()
         await connection.ask("leave_group", asked)
+        self._forget()
+        await trio.sleep(self.rand.uniform(0.1, 5.0))
+
+
+    async def _crash(self) -> None:
+        """Killed: it comes back as somebody new, while the group still waits for who it was."""
+        self.world.fault("kill_member", self.name)
+        self.disconnect()
         self._forget()
         await trio.sleep(self.rand.uniform(0.1, 5.0))
 
