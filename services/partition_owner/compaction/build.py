@@ -6,7 +6,8 @@ writing, which ranges.
 Rules: 1 every batch is checked before it is copied, and ranges follow each other without a gap: damage is
 never compacted away (Corrupt); 2 the snapshot is made of the one before and the batches below the new end,
 not of what the owner has in memory: that knows of batches which may never become durable (design section 3,
-rule 15).
+rule 15). Only where records below the log start are damaged, which nobody can read any more, memory
+has to do: else one damaged object would keep the owner's whole chain, and DeleteRecords would be no way out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,11 +27,15 @@ from services.partition_owner.producers import ProducerEntry, ProducerStates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A range and its bytes. Not `copied`: it is below the log start, and only its producers count."""
+    """A range and its bytes. Not `copied`: it is below the log start, and only its producers count.
+
+    `remembered`: what the owner knows of those in memory, for the case that the bytes are damaged.
+    """
 
     found: LogRange
     data: bytes
     copied: bool
+    remembered: tuple[ProducerRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +62,13 @@ def build(
         producers.put_back(each.producer_id, entry)
     copied: list[SegmentBatch] = []
     for piece in pieces:
-        batches = _batches(piece)
+        try:
+            batches = _batches(piece)
+        except Corrupt:
+            if piece.copied:
+                raise
+            producers.restore(piece.remembered, now_ms=created_ms)
+            continue
         producers.restore(map(_run, _last_of_each_producer(batches)), now_ms=created_ms)
         if piece.copied:
             copied += map(_segment_batch, batches)

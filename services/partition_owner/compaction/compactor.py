@@ -8,6 +8,7 @@ bytes in memory are bounded, and reads have GETs of their own: consumers don't w
 copied when they are read: a view of a small range would keep the whole object of all partitions in memory.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +28,7 @@ from libs.segments.keys import SegmentName, chain_object_key, segment_index_key,
 from libs.segments.layout import CRC, NONCE_BYTES, SEGMENT_FOOTER_BYTES
 from libs.segments.manifest import Manifest, SegmentRef
 from libs.segments.segment import EncodedSegment, parse_segment
+from libs.segments.wal import ProducerRun
 from libs.telemetry.spans import span
 from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReads
@@ -107,7 +109,7 @@ class Compactor:
         try:
             log_start = partition.log.log_start
             with span("compaction.read"):
-                pieces = await self._read(ranges, log_start)
+                pieces = await self._read(partition, ranges, log_start)
             created_ms = self._clock.now_ms()
             before = () if partition.manifest is None else partition.manifest.producers
             with span("compaction.build"):
@@ -194,11 +196,25 @@ class Compactor:
             epochs=epochs_below(before.epochs, end_offset=before.end_offset, log_start=log_start),
         )
 
-    async def _read(self, ranges: Sequence[LogRange], log_start: int) -> list[Piece]:
+    async def _read(self, partition: Partition, ranges: Sequence[LogRange], log_start: int) -> list[Piece]:
         pieces: dict[int, Piece] = {}
+        gone = bool(ranges) and ranges[0].end_offset <= log_start
+        remembered = _runs_below(partition, log_start) if gone else ()
 
         async def read(index: int) -> None:
             found = ranges[index]
+            if found.end_offset > log_start:
+                pieces[index] = Piece(found=found, data=await read_bytes(found), copied=True)
+                return
+            try:
+                data = await read_bytes(found)
+            except (Corrupt, NotFound):
+                data = b""
+            begin = bisect_left(remembered, found.base_offset, key=_base_offset)
+            end = bisect_left(remembered, found.end_offset, key=_base_offset)
+            pieces[index] = Piece(found=found, data=data, copied=False, remembered=remembered[begin:end])
+
+        async def read_bytes(found: LogRange) -> bytes:
             view = self._tail.get(
                 found.session, found.seq, position=found.position, size_bytes=found.size_bytes
             )
@@ -207,7 +223,7 @@ class Compactor:
                 view = await self._cold.read(key, found.position, found.size_bytes, near_tail=False)
             else:
                 await trio.lowlevel.checkpoint()
-            pieces[index] = Piece(found=found, data=bytes(view), copied=found.end_offset > log_start)
+            return bytes(view)
 
         try:
             await for_each(range(len(ranges)), read, at_once_max=self._gets_max)
@@ -291,6 +307,16 @@ class Compactor:
 
         with span("compaction.commit"):
             await self._committer.commit(partition, change, manifest)
+
+
+def _runs_below(partition: Partition, offset: int) -> tuple[ProducerRun, ...]:
+    """The batches below an offset that the owner knows of, in order."""
+    runs = (run for _, entry in partition.producers.items() for run in entry.runs if run.base_offset < offset)
+    return tuple(sorted(runs, key=_base_offset))
+
+
+def _base_offset(run: ProducerRun) -> int:
+    return run.base_offset
 
 
 def _manifest_of(partition: Partition) -> Manifest:

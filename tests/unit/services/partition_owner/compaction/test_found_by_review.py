@@ -3,9 +3,19 @@
 import trio
 from trio.testing import MockClock
 
+from libs.model.ids import ChainSeq
+from libs.segments.keys import chain_object_key
 from tests.support.owners import batch, open_owner_cluster, tp_of
 from tests.support.producing import read_all
-from tests.unit.services.partition_owner.compaction.support import EAGER, HookedStore, compaction
+from tests.unit.services.partition_owner.compaction.support import (
+    EAGER,
+    HookedStore,
+    compaction,
+    delete_records,
+    read_from,
+    restart,
+    wait_compacted,
+)
 
 
 async def test_what_did_not_fit_into_a_segment_does_not_wait_for_another_age(
@@ -51,3 +61,34 @@ async def test_who_is_far_behind_does_not_keep_the_others_waiting(autojump_clock
         manifests = store.compacted_keys((".kfm",))
         assert any("quiet" in key for key in manifests)
         assert "busy" in manifests[-1]
+
+
+async def test_damage_below_the_log_start_holds_nothing_up(autojump_clock: MockClock) -> None:
+    """DeleteRecords past what is damaged is the way out; compaction read what nobody can read any more."""
+    store = HookedStore()
+    async with open_owner_cluster(store, []) as cluster:
+        owner = await cluster.start("a", options={**EAGER, "compaction_age_seconds": 3600.0})
+        tp = tp_of(await cluster.create_topic("orders"))
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        for number in range(4):
+            await appends.append(
+                tp, epoch, batch(f"value-{number}", producer=(7 + number // 2, 0, number % 2))
+            )
+        damaged = chain_object_key(owner.session, ChainSeq(1))
+        data = bytearray(await store.get(damaged))
+        data[data.index(b"value-1")] ^= 1
+        await restart(cluster, owner, "b")
+        await store.put(damaged, bytes(data))
+        owner, epoch = await cluster.wait_open(tp)
+        await trio.sleep(30)
+        assert compaction(owner).segments == 0
+        assert await delete_records(owner, tp, 2) == 2
+        await trio.sleep(3600)
+        await wait_compacted(owner, segments=1)
+        await restart(cluster, owner, "c")
+        owner, epoch = await cluster.wait_open(tp)
+        assert await read_from(owner, tp, 2) == {2: "value-2", 3: "value-3"}
+        appends = await cluster.appends(owner)
+        assert await appends.append(tp, epoch, batch("value-1", producer=(7, 0, 1))) == 1
+        assert await appends.append(tp, epoch, batch("value-4", producer=(7, 0, 2))) == 4
