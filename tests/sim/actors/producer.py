@@ -26,6 +26,8 @@ from tests.support.records import Record, encode_batch
 IN_FLIGHT_MAX: Final = 5
 DELIVERY_SECONDS_MAX: Final = 40.0
 _TIMEOUT_SECONDS: Final = 6.0
+_BURST_MAX: Final = 12
+"""Requests that are sent before all answers are waited for."""
 
 _UNKNOWN = {
     ErrorCode.not_leader_or_follower,
@@ -96,6 +98,7 @@ class Producer(Client):
         ]
         self._requests: deque[list[tuple[_Lane, _Batch]]] = deque()
         self._number = 0
+        self._burst = 0
         self._id = -1
         self._epoch = -1
         self.retired = False
@@ -106,7 +109,9 @@ class Producer(Client):
         think = self.rand.choice(((0.0, 0.02), (0.0, 0.2), (0.1, 0.6)))
         while not self._is_finished():
             try:
-                await self.world.breathe(self.rand)
+                if not self._requests:  # what is answered has to be read: how long that took is judged
+                    await self.world.breathe(self.rand)
+                    self._burst = self.rand.integer(1, _BURST_MAX)
                 await self._step(think)
             except Gone as gone:
                 self._lose(str(gone))
@@ -124,8 +129,10 @@ class Producer(Client):
             await self._new_id(connection)
             return
         self._expire()
-        parts = self._next_parts() if len(self._requests) < self._in_flight_max else []
+        may_send = self._burst > 0 and len(self._requests) < self._in_flight_max
+        parts = self._next_parts() if may_send else []
         if parts:
+            self._burst -= 1
             await self._send(connection, parts)
         if self._requests and (
             not parts or len(self._requests) == self._in_flight_max or self.rand.random() < 0.3

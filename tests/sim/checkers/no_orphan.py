@@ -92,14 +92,14 @@ class _Judge:
             keys = {newest[tp][1]} if tp in newest else set()
             keys |= {state.manifest_key} if state is not None and state.manifest_key else set()
             self.manifest_keys[tp] = frozenset().union(*(self._named_by(key) for key in keys))
-        last_at = self._last_at()
+        before: dict[TopicPartition, str] = {}
+        judged_before = self._last_at() - self.end.grace_seconds
         for entry, event in self.history.each(StateCommitted):
-            if (
-                event.state is not None
-                and event.state.manifest_key
-                and entry.at < last_at - self.end.grace_seconds
-            ):
-                self.dropped |= self._named_by(event.state.manifest_key)
+            key = "" if event.state is None else event.state.manifest_key
+            dropped = before.get(event.tp, "")
+            before[event.tp] = key
+            if dropped and dropped != key and entry.at < judged_before:
+                self.dropped |= self._named_by(dropped)
 
     def _named_by(self, key: str) -> frozenset[str]:
         manifest = self.kept.manifests.get(key)
