@@ -26,7 +26,7 @@ from libs.model.limits import KIB
 from libs.objectstore.port import ObjectStore
 from libs.segments.keys import SegmentName, chain_object_key, segment_index_key, segment_key
 from libs.segments.layout import CRC, NONCE_BYTES, SEGMENT_FOOTER_BYTES
-from libs.segments.manifest import Manifest, SegmentRef
+from libs.segments.manifest import Manifest, SegmentRef, encode_manifest
 from libs.segments.segment import EncodedSegment, parse_segment
 from libs.segments.wal import ProducerRun
 from libs.telemetry.spans import span
@@ -46,6 +46,9 @@ from services.partition_owner.tail_cache import TailCache
 
 INLINE_BYTES_MAX = 256 * KIB
 """Less than that is built at once: a thread would take longer to begin than the work does."""
+_PRODUCER_BYTES = 256
+"""What a producer of a snapshot counts for beside records: a partition may have 100,000."""
+_REF_BYTES = 32
 
 T = TypeVar("T")
 
@@ -114,7 +117,7 @@ class Compactor:
             before = () if partition.manifest is None else partition.manifest.producers
             with span("compaction.build"):
                 built = await self._slowly(
-                    size_bytes,
+                    size_bytes + len(before) * _PRODUCER_BYTES,
                     partial(
                         build,
                         pieces,
@@ -274,8 +277,12 @@ class Compactor:
         self, partition: Partition, manifest: Manifest, durable_seq: Callable[[], ChainSeq]
     ) -> None:
         with span("compaction.manifest"):
-            key, manifest = await self._uploads.put_manifest(partition.folder, manifest)
+            key, manifest = await self._uploads.put_manifest(partition.folder, manifest, self._encode)
         await self._commit(partition, manifest, key, durable_seq)
+
+    async def _encode(self, manifest: Manifest) -> bytes:
+        size_bytes = len(manifest.producers) * _PRODUCER_BYTES + len(manifest.segments) * _REF_BYTES
+        return await self._slowly(size_bytes, partial(encode_manifest, manifest))
 
     async def _commit(
         self,

@@ -6,6 +6,7 @@ Rules: 1 all writes are conditional (rule 1); 2 a key that is taken is ours if i
 attempt landed; 3 trouble slows: an upload is tried until it succeeds or is cancelled.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -18,7 +19,7 @@ from libs.model.ids import LeaderEpoch
 from libs.objectstore.body import body_size
 from libs.objectstore.port import Body, ObjectStore, PutResult
 from libs.segments.keys import ManifestName, PartitionFolder, manifest_key
-from libs.segments.manifest import Manifest, encode_manifest
+from libs.segments.manifest import Manifest
 
 _BACKOFF = Backoff(first_seconds=0.1, max_seconds=10.0)
 _NAMES_TRIED_MAX = 1000
@@ -46,13 +47,17 @@ class Uploads:
         if (found, size_bytes) != (tail, body_size(body)):
             raise Corrupt(f"{key} is taken by an object that this owner did not write")
 
-    async def put_manifest(self, folder: PartitionFolder, manifest: Manifest) -> tuple[str, Manifest]:
+    async def put_manifest(
+        self, folder: PartitionFolder, manifest: Manifest, encode: Callable[[Manifest], Awaitable[bytes]]
+    ) -> tuple[str, Manifest]:
         """Writes the manifest under its (epoch, n), or the next n that is free: an earlier one of this epoch
         may have been written and never committed. Returns its key, and the manifest with that n.
+
+        `encode`: what may take a second where a partition has many producers.
         """
         for n in range(manifest.n, manifest.n + _NAMES_TRIED_MAX):
             named = _with_n(manifest, n)
-            body = encode_manifest(named)
+            body = await encode(named)
             key = manifest_key(folder, ManifestName(LeaderEpoch(named.leader_epoch), n))
             if await self._created(key, body) or await self._read(key) == body:
                 return key, named

@@ -16,7 +16,7 @@ from libs.model.errors import Fenced, Moved, NotFound, Reason, Unavailable
 from libs.model.ids import ChainSeq, LeaderEpoch, Offset, OwnerId, Revision, TopicPartition
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.keys import ManifestName, SegmentName, manifest_key, segment_index_key, segment_key
-from libs.segments.manifest import Manifest, SegmentRef
+from libs.segments.manifest import Manifest, SegmentRef, encode_manifest
 from services.metadata.commits import check_commit, check_holder
 from services.partition_owner.compaction.background import log_start_at
 from services.partition_owner.compaction.committing import Committer
@@ -100,6 +100,11 @@ class OneRecord:
         self.record = replace(self.record, assignment_revision=Revision(self.record.assignment_revision + 10))
 
 
+async def encode(manifest: Manifest) -> bytes:
+    await trio.lowlevel.checkpoint()
+    return encode_manifest(manifest)
+
+
 class Committing:
     """A partition with a hundred durable records, its record, and a committer between them."""
 
@@ -152,7 +157,7 @@ class Committing:
             segments=(segment,),
         )
         uploads = Uploads(store=self.store, rand=SeededRand("uploads"))
-        key, manifest = await uploads.put_manifest(self.partition.folder, manifest)
+        key, manifest = await uploads.put_manifest(self.partition.folder, manifest, encode)
         await self.committer.commit(
             self.partition, lambda state: replace(state, manifest_key=key), manifest=manifest
         )

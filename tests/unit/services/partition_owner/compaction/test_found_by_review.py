@@ -1,10 +1,15 @@
 """Faults that a review of compaction found, each by what a user would have seen."""
 
+import threading
+
+import pytest
 import trio
 from trio.testing import MockClock
 
 from libs.model.ids import ChainSeq
 from libs.segments.keys import chain_object_key
+from libs.segments.manifest import Manifest, encode_manifest
+from services.partition_owner.compaction import compactor
 from tests.support.owners import batch, open_owner_cluster, tp_of
 from tests.support.producing import read_all
 from tests.unit.services.partition_owner.compaction.support import (
@@ -92,3 +97,29 @@ async def test_damage_below_the_log_start_holds_nothing_up(autojump_clock: MockC
         appends = await cluster.appends(owner)
         assert await appends.append(tp, epoch, batch("value-1", producer=(7, 0, 1))) == 1
         assert await appends.append(tp, epoch, batch("value-4", producer=(7, 0, 2))) == 4
+
+
+async def test_many_producers_are_written_down_in_a_thread(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand of them, as many as a partition may have, kept everybody waiting for 0.7 s."""
+    threads: list[threading.Thread] = []
+
+    def encode(manifest: Manifest) -> bytes:
+        threads.append(threading.current_thread())
+        return encode_manifest(manifest)
+
+    monkeypatch.setattr(compactor, "encode_manifest", encode)
+    monkeypatch.setattr(compactor, "INLINE_BYTES_MAX", 2000)
+    async with open_owner_cluster(HookedStore(), []) as cluster:
+        owner = await cluster.start("a", options=EAGER)
+        tp = tp_of(await cluster.create_topic("orders"))
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        await appends.append(tp, epoch, batch("few", producer=(1, 0, 0)))
+        await wait_compacted(owner)
+        for number in range(10):
+            await appends.append(tp, epoch, batch("many", producer=(7 + number, 0, 0)))
+        await wait_compacted(owner)
+    assert threads[0] is threading.main_thread()
+    assert threads[-1] is not threading.main_thread()
