@@ -2,7 +2,8 @@
 
 Owns: the search, what it found. Does not own: planting, worlds, judges.
 Rules: 1 only the checker that is named for the bug counts; what others find is told, and is no catch; 2 a
-seed that does not come to its end is told too: a bug may break the world itself.
+seed that does not come to its end is told too: a bug may break the world itself; 3 it is a catch only if the
+same checker has nothing to say about the same seed without the bug.
 """
 
 import signal
@@ -41,15 +42,19 @@ def hunt(bug: PlantedBug, seeds: Iterable[int], *, steps: int) -> Hunt:
     """Raises PlantError where the bug does not fit the code."""
     began = time.monotonic()
     found = Hunt(bug=bug)
-    with planted(bug):
-        for seed in seeds:
-            found.tried += 1
+    for seed in seeds:
+        found.tried += 1
+        with planted(bug):
             violations = _violations(seed, steps)
-            caught = [each for each in violations if each.startswith(f"{bug.checker}:")]
-            found.others.update(each.partition(":")[0] for each in violations if each not in caught)
-            if caught:
-                found.seed, found.evidence = seed, caught[0]
-                break
+        caught = [each for each in violations if each.startswith(f"{bug.checker}:")]
+        found.others.update(each.partition(":")[0] for each in violations if each not in caught)
+        if not caught:
+            continue
+        if any(each.startswith(f"{bug.checker}:") for each in _violations(seed, steps)):
+            found.others[f"{bug.checker} without the bug"] += 1
+            continue
+        found.seed, found.evidence = seed, caught[0]
+        break
     found.seconds = time.monotonic() - began
     return found
 

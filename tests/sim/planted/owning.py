@@ -75,6 +75,13 @@ BUGS = (
                 "        finally:\n            self._registry.drop(partition)\n",
                 "        finally:\n            partition.phase = PartitionPhase.OPEN\n",
             ),
+            Change(
+                "services.partition_owner.assignments",
+                "        if hold.partition is not None:\n            self._registry.drop(hold.partition)\n\n",
+                "        if hold.partition is not None and hold.wanted is not Wanted.LOST:\n"
+                "            self._registry.drop(hold.partition)\n"
+                "\n",
+            ),
         ),
     ),
     PlantedBug(

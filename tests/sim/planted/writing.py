@@ -8,7 +8,6 @@ from tests.sim.planted.bug import Change, PlantedBug
 _WRITER = "services.partition_owner.chain_writer"
 _FLUSHER = "services.partition_owner.flusher"
 _ASSEMBLER = "services.partition_owner.assembler"
-_CHAIN = "services.partition_owner.chain"
 
 BUGS = (
     PlantedBug(
@@ -134,32 +133,30 @@ BUGS = (
         ),
     ),
     PlantedBug(
-        name="caches_outlive_the_session",
+        name="cached_offsets_reused",
         rule="5; KafScale",
         checker="p1_durable",
-        what="an owner that comes back goes on with the partitions and offsets of its last session",
+        what="an owner that gets a partition back goes on with the log that it had in memory",
         changes=(
             Change(
-                "services.partition_owner.registry",
-                "        self._partitions.clear()\n"
-                "        for partition in dropped:\n"
-                "            partition.close()\n",
-                "        assert dropped is not None\n",
+                "services.partition_owner.opening",
+                "        again = next((each.to_seq for each in closed if self._is_own(each, epoch)), None)\n",
+                '        rebuilt = self.__dict__.setdefault("_cached", {}).setdefault(tp, rebuilt)\n'
+                "        again = next((each.to_seq for each in closed if self._is_own(each, epoch)), None)\n",
             ),
         ),
     ),
     PlantedBug(
-        name="index_before_durable",
+        name="index_trusted_too_far",
         rule="6",
         checker="p7_never_lies",
-        what="an index covers objects that are still in flight: a takeover trusts it, and finds nothing",
+        what="a takeover believes that an index says more than it does: it seals behind places that are free",
         changes=(
             Change(
-                _CHAIN,
-                "        self._in_flight.append(started)\n",
-                "        self._in_flight.append(started)\n        self._footers.append(started.footer)\n",
+                "services.partition_owner.sealing",
+                "                    start = max(start, ChainSeq(position.seq + CHAIN_INDEX_EVERY))\n",
+                "                    start = max(start, ChainSeq(position.seq + 2 * CHAIN_INDEX_EVERY))\n",
             ),
-            Change(_CHAIN, "        self._footers.extend(each.footer for each in durable)\n", ""),
         ),
     ),
 )
