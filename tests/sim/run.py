@@ -21,7 +21,7 @@ from tests.sim.checkers.judge import judge
 from tests.sim.facts import ObjectWritten
 from tests.sim.history import History
 from tests.sim.world.bugs import Bugs, watching_for_bugs
-from tests.sim.world.determinism import run_deterministic
+from tests.sim.world.determinism import Timers, run_deterministic
 from tests.sim.world.kill_points import KillPoints, Site
 from tests.sim.world.plan import draw_plan
 from tests.sim.world.trace import Trace
@@ -61,10 +61,12 @@ def run_seed(
     began = time.process_time()
     kill_points = KillPoints(seed, SeededRand(f"{seed}/kill-points"))
 
-    async def main() -> tuple[World, float]:
+    async def main(timers: Timers) -> tuple[World, float]:
         plan = draw_plan(SeededRand(f"{seed}/plan"))
         lines_kept = 1_000_000 if verbose else 0
-        async with open_world(seed=str(seed), steps=steps, plan=plan, lines_kept=lines_kept) as world:
+        async with open_world(
+            seed=str(seed), steps=steps, plan=plan, timers=timers, lines_kept=lines_kept
+        ) as world:
             await _live(world, kill_points)
             return world, trio.current_time()
 

@@ -362,7 +362,6 @@ class GroupMember(Reader):
         self._forget()
         await trio.sleep(self.rand.uniform(0.1, 5.0))
 
-
     async def _crash(self) -> None:
         """Killed: it comes back as somebody new, while the group still waits for who it was."""
         self.world.fault("kill_member", self.name)

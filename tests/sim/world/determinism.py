@@ -8,6 +8,8 @@ own; 5 a task whose process is frozen is woken only when the process goes on: th
 """
 
 import gc
+import heapq
+import itertools
 import os
 import random
 import sys
@@ -38,14 +40,37 @@ PROCESS: ContextVar[Freezable | None] = ContextVar("simulated_process", default=
 """The process that a task belongs to; tasks inherit it from who started them."""
 
 
-def _virtual_clock() -> MockClock:
-    """Trio's mock clock, without the look at the real one that it takes in each step."""
+class Timers:
+    """Calls at given times, made by the clock itself as it jumps: they cost no task, and only wake tasks."""
+
+    def __init__(self) -> None:
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = itertools.count()
+
+    @property
+    def next_at(self) -> float:
+        return self._queue[0][0] if self._queue else float("inf")
+
+    def add(self, at: float, call: Callable[[], None]) -> None:
+        """`at` must lie ahead. Calls of one moment are made in the order in which they were added."""
+        heapq.heappush(self._queue, (at, next(self._numbers), call))
+
+    def make(self, now: float) -> None:
+        """Makes all calls that are due."""
+        while self._queue and self._queue[0][0] <= now:
+            heapq.heappop(self._queue)[2]()
+
+
+def _virtual_clock(timers: Timers) -> MockClock:
+    """Trio's mock clock, without the look at the real one that it takes in each step, and with timers."""
     clock: Any = MockClock(autojump_threshold=0)
 
     def jump() -> None:
         deadline = trio_run.GLOBAL_RUN_CONTEXT.runner.deadlines.next_deadline()
-        if clock._virtual_base < deadline < float("inf"):
-            clock._virtual_base = deadline
+        at = min(deadline, timers.next_at)
+        if clock._virtual_base <= at < float("inf"):
+            clock._virtual_base = at
+            timers.make(at)
 
     clock.current_time = lambda: clock._virtual_base
     clock._autojump = jump
@@ -61,14 +86,15 @@ def ensure_fixed_hashes(argv: Sequence[str]) -> None:
 
 
 def run_deterministic(
-    main: Callable[[], Awaitable[T]],
+    main: Callable[[Timers], Awaitable[T]],
     *,
     seed: int | str,
     instruments: Sequence[trio.abc.Instrument] = (),
 ) -> T:
     """Runs `main` in virtual time; the same seed and the same code give the same steps."""
+    timers = Timers()
     with _replaced(seed):
-        return trio.run(main, clock=_virtual_clock(), instruments=instruments)
+        return trio.run(main, timers, clock=_virtual_clock(timers), instruments=instruments)
 
 
 @contextmanager

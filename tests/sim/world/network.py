@@ -8,8 +8,6 @@ side learns by itself; 3 what a process had sent before it was killed still arri
 4 deliveries run in nobody's task: they only wake.
 """
 
-import heapq
-import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -17,6 +15,7 @@ from typing import Final
 import trio
 
 from libs.concurrency.rand import Rand
+from tests.sim.world.determinism import Timers
 from tests.sim.world.process import SimProcess
 from tests.sim.world.trace import Trace
 
@@ -95,19 +94,16 @@ class Connection:
 
 
 class Network:
-    """All ways, all addresses, and the task that delivers what takes time."""
+    """All ways and all addresses."""
 
-    def __init__(self, *, rand: Rand, trace: Trace, delay_steps: tuple[int, int]) -> None:
+    def __init__(self, *, timers: Timers, rand: Rand, trace: Trace, delay_steps: tuple[int, int]) -> None:
         self.delay_steps = delay_steps
         self.addresses: dict[str, SimProcess] = {}
         self.accepts: dict[SimProcess, Callable[[Connection], None]] = {}
+        self._timers = timers
         self._rand = rand
         self._trace = trace
         self._ways: dict[tuple[str, str], Way] = {}
-        self._queue: list[tuple[float, int, Deliver]] = []
-        self._numbers = itertools.count()
-        self._sooner = trio.Event()
-        self._wakes_at = float("inf")
 
     def way(self, source: str, target: str) -> Way:
         found = self._ways.get((source, target))
@@ -214,31 +210,14 @@ class Network:
         if at <= now and not way.held:
             self._arrive(connection, way, deliver)
         else:
-            self._at(at, lambda: self._arrive(connection, way, deliver))
+            self._timers.add(at, lambda: self._arrive(connection, way, deliver))
 
     def later(self, delay_seconds: float, call: Deliver) -> None:
         """Calls it then; at once where there is nothing to wait for."""
         if delay_seconds <= 0:
             call()
         else:
-            self._at(trio.current_time() + delay_seconds, call)
-
-    async def run(self) -> None:
-        """Delivers for ever."""
-        while True:
-            now = trio.current_time()
-            while self._queue and self._queue[0][0] <= now:
-                heapq.heappop(self._queue)[2]()
-            self._sooner = trio.Event()
-            self._wakes_at = self._queue[0][0] if self._queue else float("inf")
-            with trio.move_on_at(self._wakes_at):
-                await self._sooner.wait()
-
-    def _at(self, at: float, call: Deliver) -> None:
-        heapq.heappush(self._queue, (at, next(self._numbers), call))
-        if at < self._wakes_at:
-            self._wakes_at = at
-            self._sooner.set()
+            self._timers.add(trio.current_time() + delay_seconds, call)
 
     def _delay(self, way: Way) -> float:
         low, high = way.delay_steps

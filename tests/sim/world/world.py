@@ -18,6 +18,7 @@ from libs.model.cluster import Topic
 from tests.sim.facts import BufferSeen, Injected, Paused, ProcessEnded, ProcessStarted, Woke
 from tests.sim.history import History
 from tests.sim.world.cluster import AnyMember, GatewayMember, OwnerMember, Ports, ReplicaMember
+from tests.sim.world.determinism import Timers
 from tests.sim.world.kv import KvPort, RecordedKV
 from tests.sim.world.network import Network
 from tests.sim.world.plan import EPOCH_MS, WorldPlan
@@ -244,13 +245,16 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(*, seed: str, steps: int, plan: WorldPlan, lines_kept: int = 0) -> AsyncIterator[World]:
+async def open_world(
+    *, seed: str, steps: int, plan: WorldPlan, timers: Timers, lines_kept: int = 0
+) -> AsyncIterator[World]:
     """A world without processes yet; all ends with the block."""
     trace = Trace(lines_kept=lines_kept)
     history = History(trio.current_time)
-    network = Network(rand=SeededRand(f"{seed}/network"), trace=trace, delay_steps=plan.delay_steps)
+    network = Network(
+        timers=timers, rand=SeededRand(f"{seed}/network"), trace=trace, delay_steps=plan.delay_steps
+    )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(network.run)
         yield World(
             seed=seed,
             steps=steps,

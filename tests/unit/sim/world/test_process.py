@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from libs.concurrency.rand import SeededRand
-from tests.sim.world.determinism import run_deterministic
+from tests.sim.world.determinism import Timers, run_deterministic
 from tests.sim.world.network import Connection, Network
 from tests.sim.world.process import SimProcess
 from tests.sim.world.trace import Trace
@@ -41,10 +41,9 @@ class _Scene:
 
 
 def _run(story: Callable[[_Scene], Awaitable[None]], *, delay_steps: tuple[int, int] = (0, 0)) -> None:
-    async def main() -> None:
-        network = Network(rand=SeededRand(1), trace=Trace(), delay_steps=delay_steps)
+    async def main(timers: Timers) -> None:
+        network = Network(timers=timers, rand=SeededRand(1), trace=Trace(), delay_steps=delay_steps)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(network.run)
             scene = _Scene(nursery, network)
             await trio.sleep(0.1)  # virtual: the processes have begun
             await story(scene)
@@ -189,7 +188,7 @@ def test_the_same_seed_schedules_the_same_and_another_one_does_not() -> None:
     def order(seed: int) -> list[int]:
         found: list[int] = []
 
-        async def main() -> None:
+        async def main(_timers: Timers) -> None:
             async def one(number: int) -> None:
                 for _ in range(3):
                     await trio.lowlevel.checkpoint()
