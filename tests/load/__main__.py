@@ -6,6 +6,7 @@ Its exit code is 1 where a bound or a promise was broken. Latencies are what thi
 import argparse
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from libs.model.limits import MIB
@@ -24,10 +25,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each trouble")
     parser.add_argument("--minutes", type=float, help="the same in minutes")
     parser.add_argument("--only", default="", help="those with this in their name")
+    parser.add_argument("--folder", type=Path, help="for data and logs, which stay; default: one that goes")
     options = parser.parse_args()
     seconds = options.seconds if options.minutes is None else options.minutes * 60
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="kafscale-load-") as folder, open_scene(Path(folder)) as scene:
+    with ExitStack() as stack:
+        folder = options.folder or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="kafscale-load-"))
+        )
+        scene = stack.enter_context(open_scene(folder))
         for name, scenario in SCENARIOS.items():
             if options.only in name:
                 outcomes.append(run(scene, name, scenario, seconds=seconds))

@@ -41,6 +41,8 @@ class Tail:
         self.read: list[tuple[float, float]] = []
         """(sent at, read at), in order of reading."""
         self.errors: list[str] = []
+        self.told: list[str] = []
+        """What the clients said of brokers and requests, which they try again by themselves."""
         self.acknowledged = 0
 
     def latency(self, since: float, until: float) -> Latency:
@@ -68,7 +70,7 @@ class Tail:
             else:
                 self.acknowledged += 1
 
-        producer = _producer(self._bootstrap, delivered, {"linger.ms": 0})
+        producer = _producer(self._bootstrap, delivered, {"linger.ms": 0, "error_cb": self._told})
         number = 0
         due = time.monotonic()
         while not stop.is_set():
@@ -81,7 +83,7 @@ class Tail:
             self.errors.append(f"{left_over} records were not acknowledged at the end")
 
     def consume(self, stop: threading.Event) -> None:
-        consumer = _consumer(self._bootstrap, self._topic, [0])
+        consumer = _consumer(self._bootstrap, self._topic, [0], {"error_cb": self._told})
         expected = 0
         try:
             while not stop.is_set():
@@ -95,6 +97,9 @@ class Tail:
                 self.read.append((float(sent), time.monotonic()))
         finally:
             consumer.close()
+
+    def _told(self, error: Any) -> None:
+        self.told.append(str(error))
 
 
 class Heavy:
@@ -113,7 +118,7 @@ class Heavy:
             else:
                 self.acknowledged_bytes += len(message.value())
 
-        producer = _producer(self._bootstrap, delivered, {"queue.buffering.max.kbytes": 65536})
+        producer = _producer(self._bootstrap, delivered, {"queue.buffering.max.kbytes": 32768})
         value = bytes(range(256)) * (HEAVY_VALUE_BYTES // 256)
         sent = 0
         while not stop.is_set() and (bytes_max is None or sent < bytes_max):

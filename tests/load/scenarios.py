@@ -16,7 +16,6 @@ from tests.chaos.links import Link, StoreTrouble, Trouble
 from tests.load.clients import FarBack, Heavy, threads
 from tests.load.connections import open_connections
 from tests.load.scene import PARTITIONS, Scenario, Trial
-from tests.support.background import running
 
 SLOW_STORE_BYTES_PER_SECOND = 4 * MIB
 """Of each connection: some MiB/s of each owner."""
@@ -115,13 +114,11 @@ def _heavy(trial: Trial) -> Iterator[None]:
 @contextmanager
 def _connections(trial: Trial, *, count: int, active: bool) -> Iterator[None]:
     trial.connections = count
-    opened = partial(open_connections, trial.scene.gateway_port, count, active=active)
     began = time.monotonic()
-    with running(opened) as background:
+    with open_connections(trial.scene.gateway_port, count, active=active) as told:
         trial.facts["opened in"] = f"{time.monotonic() - began:.1f} s"
         yield
-        told = background.value
-        trial.facts["answers"] = f"{told.answered}, the longest {told.longest:.2f} s"
+    trial.facts["answers"] = f"{told.answered}, the longest {told.longest:.2f} s"
 
 
 def connections(count: int, *, active: bool) -> Scenario:

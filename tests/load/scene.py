@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import confluent_kafka.admin
+import psutil
 from confluent_kafka.cimpl import NewTopic
 
 from libs.model.limits import MIB
@@ -61,6 +62,11 @@ class Scene:
     def gateway_port(self) -> int:
         """The first gateway's own, past its proxy."""
         return self._stack.children["gateway-0"].ports.kafka
+
+    def gateway_cpu_seconds(self) -> float:
+        """Of the first gateway, until now."""
+        times = psutil.Process(self._stack.children["gateway-0"].pid).cpu_times()
+        return float(times.user + times.system)
 
     def pids(self) -> dict[str, int]:
         """Of the services that run."""
@@ -139,10 +145,13 @@ def run(scene: Scene, name: str, scenario: Scenario, *, seconds: float) -> Outco
         time.sleep(QUIET_SECONDS)
         quiet_to = time.monotonic()
         with scenario(trial):
-            began = time.monotonic()
+            began, busy = time.monotonic(), scene.gateway_cpu_seconds()
             time.sleep(seconds)
             ended = time.monotonic()
+            trial.facts["gateway-0 uses"] = f"{(scene.gateway_cpu_seconds() - busy) / seconds:.0%} of a core"
         recovered = tail.wait_read_after(ended, seconds_max=RECOVERY_SECONDS_MAX)
+    if tail.told:
+        trial.facts["its clients told"] = f"{len(tail.told)} times, first {tail.told[0]!r}"
     bound = bounds(SETTINGS, connections=trial.connections)
     findings = [*trial.errors, *tail.errors]
     findings += [f"{each} is gone" for each, pid in pids.items() if scene.pids().get(each) != pid]
