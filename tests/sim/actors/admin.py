@@ -15,7 +15,7 @@ from kio.schema.errors import ErrorCode
 
 from libs.model.cluster import Topic
 from libs.model.errors import KafscaleError
-from libs.model.ids import Partition, TopicName, TopicPartition
+from libs.model.ids import Partition, TopicId, TopicName, TopicPartition
 from services.gateway.handlers.registry import HANDLERS
 from tests.sim.actors.client import Client
 from tests.sim.actors.kafka import Gone, request, seconds
@@ -44,16 +44,22 @@ TOPIC_CONFIGS: Final[tuple[Mapping[str, str], ...]] = (
 class Admin(Client):
     """One admin client."""
 
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._deleted: list[TopicId] = []
+
     async def create(self, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> Topic:
         """Creates the topic, or finds that it was created by an attempt whose answer was lost."""
         history = self.world.history
+        first = -1
         while True:
             call = history.add(
                 self.name, TopicCreateAsked(topic=name, partitions=partitions, configs=configs or {})
             )
+            first = call if first < 0 else first
             self.world.operation("create_topic")
             try:
-                topic = await self._create_once(name, partitions, configs or {}, call)
+                topic = await self._create_once(name, partitions, configs or {}, call, first)
             except Gone:
                 self.disconnect()
                 topic = None
@@ -63,7 +69,7 @@ class Admin(Client):
             await self.pause()
 
     async def _create_once(
-        self, name: str, partitions: int, configs: Mapping[str, str], call: int
+        self, name: str, partitions: int, configs: Mapping[str, str], call: int, first: int
     ) -> Topic | None:
         connection = await self.connection()
         wanted = {
@@ -80,9 +86,9 @@ class Admin(Client):
             topic_id = told.topic_id
         elif told.error_code is ErrorCode.topic_already_exists:
             found = await self._find(name)
-            if found is None:
-                return None
-            topic_id, call = found.topic_id, -1
+            if found is None or found.topic_id in self._deleted:
+                return None  # a gateway that has not heard of its deletion yet
+            topic_id, call = found.topic_id, first
         else:
             return None
         topic = Topic(name=TopicName(name), topic_id=topic_id, partitions=partitions, configs=dict(configs))
@@ -102,6 +108,7 @@ class Admin(Client):
         """Deletes it by its id; an attempt whose answer was lost is asked again."""
         history = self.world.history
         self.world.topics.pop(topic.name, None)
+        self._deleted.append(topic.topic_id)
         while True:
             call = history.add(self.name, TopicDeleteAsked(topic=topic.name, topic_id=topic.topic_id))
             self.world.operation("delete_topic")

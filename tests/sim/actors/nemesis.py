@@ -15,11 +15,12 @@ from libs.objectstore.faulty import FaultPlan
 from tests.sim.facts import DataPathClear, MetadataAway, MetadataBack
 from tests.sim.world.cluster import OwnerMember, ReplicaMember
 from tests.sim.world.kill_points import KillPoints
+from tests.sim.world.plan import SKEW_MS_MAX
 from tests.sim.world.world import NEMESIS, World
 
 READY_SECONDS_MAX: Final = 300.0
 _PAUSES: Final = ((0.3, 3.0), (4.0, 15.0), (15.0, 40.0), (60.0, 200.0))
-_CLOCK_JUMPS_MS: Final = (-3_600_000, -20_000, -1_000, 1_000, 20_000, 3_600_000)
+_SKEWS_MS: Final = (-SKEW_MS_MAX, -20_000, -1_000, 0, 1_000, 20_000, SKEW_MS_MAX)
 
 Fault = Callable[[], Awaitable[None]]
 
@@ -343,7 +344,6 @@ class Nemesis:
         name = self._one()
         if name is None:
             return
-        jump_ms = self._rand.choice(_CLOCK_JUMPS_MS)
         self._world.fault("clock_jump", name)
-        self._world.members[name].clock.skew_ms += jump_ms
+        self._world.members[name].clock.skew_ms = self._rand.choice(_SKEWS_MS)
         await trio.lowlevel.checkpoint()

@@ -14,6 +14,8 @@ from services.metadata.config import MetadataOptions
 from services.partition_owner.config import OwnerOptions
 
 EPOCH_MS = 1_700_000_000_000
+SKEW_MS_MAX = 3_600_000
+"""How far a clock may jump."""
 
 _SMALL_OWNER: dict[str, Any] = {
     "tail_cache_bytes_max": 1 << 20,

@@ -21,7 +21,7 @@ from tests.sim.world.cluster import AnyMember, GatewayMember, OwnerMember, Ports
 from tests.sim.world.determinism import Timers
 from tests.sim.world.kv import KvPort, RecordedKV
 from tests.sim.world.network import Network
-from tests.sim.world.plan import EPOCH_MS, WorldPlan
+from tests.sim.world.plan import EPOCH_MS, SKEW_MS_MAX, WorldPlan
 from tests.sim.world.process import SimProcess
 from tests.sim.world.store import Bucket, StorePort
 from tests.sim.world.trace import Trace
@@ -250,7 +250,9 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """A world without processes yet; all ends with the block."""
     trace = Trace(lines_kept=lines_kept)
-    history = History(trio.current_time)
+    history = History(
+        trio.current_time, epoch_ms=EPOCH_MS, skew_ms_max=SKEW_MS_MAX if plan.clocks_jump else 0
+    )
     network = Network(
         timers=timers, rand=SeededRand(f"{seed}/network"), trace=trace, delay_steps=plan.delay_steps
     )
