@@ -251,12 +251,18 @@ class Compactor:
         return [(ref, found[index]) for index, ref in enumerate(refs)]
 
     async def _slowly(self, size_bytes: int, call: Callable[[], T]) -> T:
-        """In a thread, one at a time, where it would keep everybody waiting."""
-        if size_bytes <= INLINE_BYTES_MAX:
-            await trio.lowlevel.checkpoint()
-            return call()
-        async with self._thread:
-            return await self._threads.run(RECORDS_POOL, call, abandon_on_cancel=True)
+        """In a thread, one at a time, where it would keep everybody waiting.
+
+        Raises Corrupt for what is beyond a bound of a format: that is this partition's trouble alone.
+        """
+        try:
+            if size_bytes <= INLINE_BYTES_MAX:
+                await trio.lowlevel.checkpoint()
+                return call()
+            async with self._thread:
+                return await self._threads.run(RECORDS_POOL, call, abandon_on_cancel=True)
+        except ValueError as error:
+            raise Corrupt(f"what is to be compacted can't be written down: {error}") from error
 
     async def _upload(self, partition: Partition, segment: EncodedSegment) -> SegmentRef:
         nonce = self._rand.nonce(NONCE_BYTES)

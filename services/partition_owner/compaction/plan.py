@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from libs.model.limits import KIB
+from libs.segments.layout import SEGMENT_RECORDS_MAX
 from libs.segments.manifest import SegmentRef
 from services.partition_owner.log import LogRange
 
@@ -77,15 +78,17 @@ def due_at(facts: CompactionFacts, limits: CompactionLimits, *, jitter: float) -
 
 
 def next_ranges(ranges: Iterable[LogRange], *, bytes_max: int) -> list[LogRange]:
-    """The first ranges that together have at most `bytes_max`; at least one where there is one.
+    """The first ranges that together have at most `bytes_max`, and records that a segment can count; at least
+    one where there is one.
 
     Those below the log start count too: they are not copied, but read, because their producers are kept.
     """
     taken: list[LogRange] = []
-    total_bytes = 0
+    total_bytes = records = 0
     for each in ranges:
         total_bytes += each.size_bytes
-        if taken and total_bytes > bytes_max:
+        records += each.end_offset - each.base_offset
+        if taken and (total_bytes > bytes_max or records > SEGMENT_RECORDS_MAX):
             break
         taken.append(each)
     return taken
@@ -104,7 +107,9 @@ def next_merge(segments: Sequence[SegmentRef], limits: CompactionLimits) -> Sequ
     """
     full_bytes = limits.segment_bytes // _FULL_SHARE
     tiers = [
-        None if each.size_bytes >= full_bytes else _tier(each.size_bytes, limits.merge_factor)
+        None
+        if each.size_bytes >= full_bytes or each.record_count >= SEGMENT_RECORDS_MAX // _FULL_SHARE
+        else _tier(each.size_bytes, limits.merge_factor)
         for each in segments
     ]
     for tier in sorted({each for each in tiers if each is not None}):
@@ -138,9 +143,10 @@ def _runs(tiers: Sequence[int | None], tier: int) -> Iterable[tuple[int, int]]:
 
 
 def _fitting(run: Sequence[SegmentRef], segment_bytes: int) -> Sequence[SegmentRef]:
-    total_bytes = 0
+    total_bytes = records = 0
     for count, each in enumerate(run):
         total_bytes += each.size_bytes
-        if total_bytes > segment_bytes or count == _MERGED_MAX:
+        records += each.record_count
+        if total_bytes > segment_bytes or records > SEGMENT_RECORDS_MAX or count == _MERGED_MAX:
             return run[:count]
     return run

@@ -1,13 +1,17 @@
 """Faults that a review of compaction found, each by what a user would have seen."""
 
 import threading
+from struct import pack_into
 
 import pytest
 import trio
+from crc32c import crc32c
 from trio.testing import MockClock
 
 from libs.model.ids import ChainSeq
+from libs.records.layout import CRC_FROM, RECORDS_PER_BATCH_MAX
 from libs.segments.keys import chain_object_key
+from libs.segments.layout import SEGMENT_RECORDS_MAX
 from libs.segments.manifest import Manifest, encode_manifest
 from services.partition_owner.compaction import compactor
 from tests.support.owners import batch, open_owner_cluster, tp_of
@@ -123,3 +127,51 @@ async def test_many_producers_are_written_down_in_a_thread(
         await wait_compacted(owner)
     assert threads[0] is threading.main_thread()
     assert threads[-1] is not threading.main_thread()
+
+
+def crowded() -> bytes:
+    """A compressed batch that says that it has as many records as one may have."""
+    data = bytearray(batch("x"))
+    data[21:23] = (4).to_bytes(2, "big")
+    pack_into(">i", data, 23, RECORDS_PER_BATCH_MAX - 1)
+    pack_into(">i", data, 57, RECORDS_PER_BATCH_MAX)
+    pack_into(">I", data, 17, crc32c(bytes(data[CRC_FROM:])))
+    return bytes(data)
+
+
+async def test_more_records_than_a_segment_can_count(autojump_clock: MockClock) -> None:
+    """A hundred batches of a few bytes each ended every owner that came to have them."""
+    count = SEGMENT_RECORDS_MAX // RECORDS_PER_BATCH_MAX + 5
+    async with open_owner_cluster(HookedStore(), []) as cluster:
+        owner = await cluster.start("a", options={**EAGER, "compaction_age_seconds": 60.0})
+        tp = tp_of(await cluster.create_topic("orders"))
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        for _ in range(count):
+            await appends.append(tp, epoch, crowded())
+        await wait_compacted(owner, segments=2)
+        for _ in range(3):
+            await appends.append(tp, epoch, batch("x"))
+            await trio.sleep(100)
+        assert compaction(owner).failures == 0
+        assert compaction(owner).uncompacted_bytes == 0
+
+
+async def test_a_range_that_does_not_fit_into_any_segment_is_an_alarm_and_no_end(
+    autojump_clock: MockClock,
+) -> None:
+    count = SEGMENT_RECORDS_MAX // RECORDS_PER_BATCH_MAX + 5
+    async with open_owner_cluster(HookedStore(), []) as cluster:
+        options = {**EAGER, "flush_linger_ms": 50.0, "flush_in_flight_max": 1}
+        owner = await cluster.start("a", options=options)
+        tp = tp_of(await cluster.create_topic("orders"))
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        keys = [appends.send(tp, epoch, crowded()) for _ in range(count)]
+        for key in keys:
+            await appends.outcome(key)
+        await trio.sleep(30)
+        assert compaction(owner).failures > 0
+        end = await appends.append(tp, epoch, batch("y"))
+        assert await delete_records(owner, tp, end) == end
+        await wait_compacted(owner, segments=1)
