@@ -105,10 +105,15 @@ class GroupsClient:
         return tuple(codec.left_member(each) for each in reply.members)
 
     async def commit(self, request: CommitOffsets) -> tuple[KafscaleError | None, ...]:
-        """One answer a partition, in order; None where the offset is stored."""
+        """One answer a partition, in order; None where the offset is stored.
+
+        Not asked again where the store is away: clients do that by themselves, and their heartbeats wait.
+        """
         message = codec.commit_message(request)
         reply = await self._ask(
-            request.group, lambda stub: stub.CommitOffsets(message, timeout=CALL_SECONDS_MAX), repeatable=True
+            request.group,
+            lambda stub: stub.CommitOffsets(message, timeout=CALL_SECONDS_MAX),
+            repeatable=False,
         )
         return tuple(from_proto(each) for each in reply.errors)
 

@@ -137,18 +137,20 @@ def _verify(proxied: Proxied, outcome: Outcome) -> None:
 
 
 def unsteady(outcome: Outcome) -> list[str]:
-    """Where clients noticed: a pause of producers or readers, a member that lost its partitions."""
+    """Where clients noticed the faults: a pause of producers or readers, a member given partitions anew."""
     found = []
     history = outcome.history
+    began_at = min(interval.began_at for interval in outcome.intervals)
+    ended_at = max(interval.ended_at for interval in outcome.intervals)
     for what, times in (
         ("acknowledgement", [ack.at for ack in history.acks]),
         ("read", [poll.at for poll in history.polls]),
     ):
-        seconds, at = longest_pause(times, outcome.began_at, outcome.ended_at)
-        outcome.notes.append(f"longest time without any {what}: {seconds:.2f} s")
+        seconds, at = longest_pause(times, began_at, ended_at)
+        outcome.notes.append(f"longest time without any {what} meanwhile: {seconds:.2f} s")
         if seconds > STEADY_PAUSE_SECONDS_MAX:
             found.append(f"no {what} for {seconds:.1f} s from second {at - outcome.began_at:.0f} on")
-    lives = {(poll.reader, poll.life) for poll in history.polls if poll.at >= outcome.began_at}
+    lives = {(poll.reader, poll.life) for poll in history.polls if began_at <= poll.at < ended_at}
     if len(lives) != len({reader for reader, _ in lives}):
         found.append(f"the group was rebalanced: {sorted(lives)}")
     return found

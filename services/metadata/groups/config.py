@@ -27,6 +27,10 @@ class GroupsConfig:
     """How long a commit waits for others to share its transaction."""
     commit_timeout_ms: int = 5_000
     """offsets.commit.timeout.ms: then the outcome of a commit is unknown to its caller."""
+    commit_away_timeout_ms: int = 200
+    """The same while the store is known to be away. Requests of a connection are answered in their order, so
+    a member's heartbeats stand behind its commits: where these took 5 s each, again and again, the member was
+    silent for longer than its session and gave up its partitions."""
     commit_partitions_max: int = 10_000
     """Of one request."""
     pending_bytes_max: int = 16 * MIB

@@ -94,6 +94,12 @@ class Journal:
         self._active: list[_Write] = []
         self._transactions = 0
         self._failed_attempts = 0
+        self._is_away = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the last attempt found no store."""
+        return self._is_away
 
     def statistics(self) -> JournalStatistics:
         return JournalStatistics(
@@ -192,11 +198,14 @@ class Journal:
         failures = 0
         while writes := self._still_wanted(writes):
             try:
-                if await self._attempt(writes):
+                is_stored = await self._attempt(writes)
+                self._is_away = False
+                if is_stored:
                     return
                 parts = _by_claim(writes)
             except Unavailable as error:
                 failures += 1
+                self._is_away = True
                 self._failed_attempts += 1
                 log.warning("group_write_waits", reason=error.reason.value, error=error.message)
                 await trio.sleep(self._backoff.delay_seconds(failures, self._rand))

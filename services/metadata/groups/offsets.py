@@ -63,7 +63,10 @@ class Offsets:
                 if refusal is None
             ]
         )
-        deadline = trio.current_time() + self._config.commit_timeout_ms / 1000
+        timeout_ms = (
+            self._config.commit_away_timeout_ms if self._journal.is_away else self._config.commit_timeout_ms
+        )
+        deadline = trio.current_time() + timeout_ms / 1000
         try:
             while chunk := tuple(islice(puts, self._config.batch_operations_max)):
                 left_seconds = max(deadline - trio.current_time(), 0.0)

@@ -102,6 +102,25 @@ async def test_a_commit_while_the_store_is_away_ends_in_time_and_is_not_written_
         assert (await client.fetch_offsets(GROUP, None))[partition(0)].offset == 1
 
 
+async def test_while_the_store_is_known_to_be_away_commits_end_soon(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Heartbeats stand behind them; the first that finds the store again is stored."""
+    async with open_cluster("r1") as (cluster, client):
+        await client.commit(commit_of(0, offset=1))
+        cluster.kv.is_down = True
+        with pytest.raises(Unavailable):
+            await client.commit(commit_of(0, offset=2))
+        for offset in range(3, 23):
+            began = trio.current_time()
+            with pytest.raises(Unavailable):
+                await client.commit(commit_of(0, offset=offset))
+            assert trio.current_time() - began < 0.5
+        cluster.kv.is_down = False
+        await client.commit(commit_of(0, offset=23))
+        assert (await client.fetch_offsets(GROUP, None))[partition(0)].offset == 23
+
+
 async def test_a_commit_whose_reply_was_lost_is_stored_once(autojump_clock: trio.testing.MockClock) -> None:
     async with open_cluster() as (cluster, client):
         await client.commit(commit_of(0, offset=1))
