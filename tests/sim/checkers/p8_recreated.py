@@ -8,7 +8,8 @@ Clauses:
   id, or the topic of that name was created before the batch's outcome was known;
 2 offsets of a group are by topic id: what was committed for one id is never answered for another;
 3 a new topic begins empty: its first high watermark is no higher than what was sent to it since;
-4 a topic's folder holds records of that topic only, and no state names another topic's manifest.
+4 a topic's folder holds records of that topic only, and no state names another topic's manifest;
+5 an id is given to one topic: what is created after a topic was deleted does not get that one's.
 """
 
 from bisect import bisect_left
@@ -19,7 +20,7 @@ from libs.segments.keys import parse_manifest_key
 from tests.sim.checkers.stored import stored
 from tests.sim.checkers.story import Batch, Story, tell
 from tests.sim.checkers.violation import Violation
-from tests.sim.events import CommitAsked, OffsetsAsked, OffsetsFetched
+from tests.sim.events import CommitAsked, OffsetsAsked, OffsetsFetched, TopicCreated, TopicDeleted
 from tests.sim.facts import StateCommitted
 from tests.sim.history import History
 
@@ -35,6 +36,7 @@ def check(history: History) -> list[Violation]:
         *_offsets_of_another(history, story),
         *_not_empty(story),
         *_stored_elsewhere(history),
+        *_given_again(history),
     ]
 
 
@@ -187,4 +189,22 @@ def _stored_elsewhere(history: History) -> list[Violation]:
         named = parse_manifest_key(key)
         if named is not None and (named[0].topic_id, named[0].partition) != manifest.tp:
             found.append(Violation(checker=NAME, what=f"{key} holds {manifest.tp}"))
+    return found
+
+
+def _given_again(history: History) -> list[Violation]:
+    """Clause 5, for creations that were asked for after the deletion was answered."""
+    deleted: dict[TopicId, int] = {}
+    found = []
+    for entry, event in history.each(TopicDeleted, TopicCreated):
+        if isinstance(event, TopicDeleted):
+            deleted.setdefault(history.event(event.call).topic_id, entry.number)
+        elif deleted.get(event.topic_id, event.call) < event.call:
+            found.append(
+                Violation(
+                    checker=NAME,
+                    what=f"topic {event.topic!r} has the id of a deleted one: {event.topic_id}",
+                    evidence=(deleted[event.topic_id], entry.number),
+                )
+            )
     return found

@@ -96,25 +96,19 @@ BUGS = (
         ),
     ),
     PlantedBug(
-        name="blind_opening",
-        rule="10, 14; KafScale",
+        name="blind_commit",
+        rule="15; KafScale",
         checker="p1_durable",
-        what="an opening is written without comparing the assignment and the state that it was made of",
+        what="a commit compares nothing: an owner that was left behind writes over its successor's",
         changes=(
             Change(
                 "services.metadata.partitions",
-                "        if (record.assignment.revision, record.state_revision)"
-                " != (assignment_revision, state_revision):\n"
-                "            raise _changed(at)\n"
-                "        assignment = record.assignment.value\n",
-                "        assignment = record.assignment.value\n",
-            ),
-            Change(
-                "services.metadata.partitions",
-                "_check_opened(assignment, None if record.state is None else record.state.value, new)\n",
-                "own = new.positions[-1]\n"
-                "        assignment = replace("
-                "assignment, session=own.session, leader_epoch=own.leader_epoch)\n",
+                """        check_holder(at, record.assignment.value, session, leader_epoch)
+        if (record.assignment.revision, record.state_revision) != (assignment_revision, state_revision):
+            raise _changed(at)
+        check_commit(at, record.assignment.value, None if record.state is None else record.state.value, new)
+""",
+                "",
             ),
         ),
     ),

@@ -59,6 +59,13 @@ def test_a_new_topic_is_not_empty() -> None:
     assert len(check(telling.history)) == 1
 
 
+def test_an_id_is_given_again() -> None:
+    telling = told()
+    telling.deleted(OTHER)
+    telling.created(OTHER)
+    assert len(check(telling.history)) == 1
+
+
 def test_a_state_names_another_topics_manifest() -> None:
     telling = told()
     key = telling.manifest(1, 0, end=1)
