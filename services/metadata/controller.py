@@ -20,7 +20,7 @@ from libs.concurrency.rand import Rand
 from libs.concurrency.retry import Backoff
 from libs.model.cluster import Assignment, AssignmentState, Owner, PartitionState, Predecessor, Topic
 from libs.model.errors import KafscaleError
-from libs.model.ids import LeaderEpoch, OwnerId, Revision, TopicId, TopicPartition
+from libs.model.ids import LeaderEpoch, OwnerId, Partition, Revision, TopicId, TopicPartition
 from libs.model.limits import TXN_OPERATIONS_MAX
 from services.metadata import keys, stored
 from services.metadata.cache import PAGE_ITEMS, Cache
@@ -197,7 +197,9 @@ class Controller:
         live = Put(
             key=keys.topic(topic.value.name), value=stored.topic_bytes(replace(topic.value, live=True))
         )
-        left = topic.value.partitions - len(self._cache.state.assignments.get(topic.value.topic_id, {}))
+        # Counted by number: assignments beyond the topic's partitions must neither hide one nor be missed.
+        assigned = self._cache.state.assignments.get(topic.value.topic_id, {})
+        left = sum(Partition(index) not in assigned for index in range(topic.value.partitions))
         for chunk, owners, guards in self._chunks(owners_of):
             ops: list[Put | Delete] = []
             for at in chunk:
