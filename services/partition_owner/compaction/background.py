@@ -20,6 +20,7 @@ from libs.model.cluster import PartitionState
 from libs.model.errors import Corrupt, KafscaleError, Moved
 from libs.model.ids import ChainSeq, Offset, TopicPartition
 from libs.segments.manifest import SegmentRef
+from services.partition_owner.access import FENCE_SECONDS_MAX, fence
 from services.partition_owner.compaction.committing import Committer
 from services.partition_owner.compaction.compactor import Compactor
 from services.partition_owner.compaction.plan import (
@@ -210,14 +211,26 @@ class Background:
             log.info("compaction_ended", tp=str(partition.tp), reason=error.message)
             self._fail(care, _BACKOFF)
         except Corrupt as error:
-            log.error("compaction_corrupt", tp=str(partition.tp), error=error.message)
             self._fail(care, _CORRUPT_BACKOFF)
+            await self._tell_corrupt(partition, error)
         except KafscaleError as error:
             log.warning("compaction_failed", tp=str(partition.tp), error=error.message)
             self._fail(care, _BACKOFF)
         finally:
             partition.background.discard(scope)
             care.touched_at = trio.current_time()
+
+    async def _tell_corrupt(self, partition: Partition, error: Corrupt) -> None:
+        """What is gone may be gone because others have the partition by now (design section 3, rule 16): only
+        who proves that it is still the one to say raises an alarm.
+        """
+        try:
+            await fence(self._registry, seconds_max=FENCE_SECONDS_MAX)
+        except Moved:
+            log.info("compaction_ended", tp=str(partition.tp), reason=error.message)
+            return
+        if partition.appendable:
+            log.error("compaction_corrupt", tp=str(partition.tp), error=error.message)
 
     def _fail(self, care: _Care, backoff: Backoff) -> None:
         self.failures += 1

@@ -175,3 +175,31 @@ async def test_a_range_that_does_not_fit_into_any_segment_is_an_alarm_and_no_end
         end = await appends.append(tp, epoch, batch("y"))
         assert await delete_records(owner, tp, end) == end
         await wait_compacted(owner, segments=1)
+
+
+async def test_an_owner_that_was_replaced_raises_no_alarm(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is cut off, and what it would compact was compacted and collected by others."""
+    collecting = {
+        "compaction_behind_seconds": 5.0,
+        "collection_check_seconds": 10.0,
+        "collection_delay_seconds": 10.0,
+    }
+    store = HookedStore()
+    async with open_owner_cluster(store, []) as cluster:
+        options = {**collecting, "compaction_age_seconds": 400.0, "tail_cache_bytes_max": 1 << 20}
+        stale = await cluster.start("a", options=options)
+        tp = tp_of(await cluster.create_topic("orders"))
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(stale)
+        for _ in range(20):
+            await appends.append(tp, epoch, batch("x" * 100_000))
+        session = stale.session
+        stale.link.cut()
+        await cluster.start("b", options=collecting)
+        await trio.sleep(250)
+        assert not (await store.list(chain_object_key(session, 0))).objects
+        await trio.sleep(250)
+        assert stale.session != session
+    assert "compaction_corrupt" not in capsys.readouterr().out
