@@ -8,7 +8,8 @@ Clauses, of what may stay:
   ended one: what a state names, the seal at its end; of both the greatest marker, indexes over what stays;
 2 in a partition's folder: what its state's manifest or its newest manifest names, and uploads of the
   assignment's own epoch that no state ever named;
-3 nothing of a deleted topic; `meta/` stays.
+3 nothing of a deleted topic; `meta/` stays;
+4 nor records that retention by time had to take `grace_seconds` ago.
 """
 
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from libs.segments.keys import (
 )
 from tests.sim.checkers.no_live_collected import keys_of
 from tests.sim.checkers.stored import Stored, stored
+from tests.sim.checkers.story import tell
 from tests.sim.checkers.violation import Violation
 from tests.sim.facts import ObjectWritten, StateCommitted
 from tests.sim.history import EndState, History
@@ -51,6 +53,29 @@ def check(history: History) -> list[Violation]:
             found.append(
                 Violation(
                     checker=NAME, what=f"{key} is left: {why}", evidence=() if entry is None else (entry,)
+                )
+            )
+    return [*found, *_kept_too_long(history, end)]
+
+
+def _kept_too_long(history: History, end: EndState) -> list[Violation]:
+    """Clause 4: of each partition the oldest record that should be gone."""
+    story = tell(history)
+    last_at = history.entries[-1].at if history.entries else 0.0
+    now_ms = history.epoch_ms + (last_at - end.grace_seconds) * 1000 - history.skew_ms_max
+    retention_ms = {topic.topic_id: int(topic.configs.get("retention.ms", -1)) for topic in end.topics}
+    found = []
+    for tp, read in end.reads.items():
+        keeps_ms = retention_ms.get(tp.topic_id, -1)
+        if not read.records or keeps_ms < 0:
+            continue
+        oldest = read.records[0]
+        sent = [batch.sent.timestamp_ms for batch in story.sends_of.get(oldest.value, ())]
+        if sent and max(sent) + keeps_ms < now_ms:
+            found.append(
+                Violation(
+                    checker=NAME,
+                    what=f"{oldest.value} at {oldest.offset} of {tp} is left: retention.ms is {keeps_ms}",
                 )
             )
     return found

@@ -104,6 +104,19 @@ BUGS = (
         ),
     ),
     PlantedBug(
+        name="retention_never_applied",
+        rule="17; KafScale",
+        checker="no_orphan",
+        what="retention is stored, and nothing goes by it",
+        changes=(
+            Change(
+                "services.partition_owner.compaction.background",
+                "        if start <= plog.log_start:\n",
+                "        if start >= plog.log_start:\n",
+            ),
+        ),
+    ),
+    PlantedBug(
         name="retention_by_size_takes_one_more",
         rule="17",
         checker="p1_durable",

@@ -72,13 +72,19 @@ BUGS = (
         name="zombie_commits",
         rule="groups",
         checker="groups",
-        what="a commit of a member's older generation is accepted",
+        what="commits of older generations are accepted, also of members that were put out long ago",
         changes=(
             Change(
                 _STATE,
+                "        member = self._roster.check(request.member_id, request.group_instance_id)\n"
                 "        self._check_generation(request.generation)\n"
                 "        if self.phase is GroupPhase.COMPLETING_REBALANCE:\n",
                 "        if self.phase is GroupPhase.COMPLETING_REBALANCE:\n",
+            ),
+            Change(
+                _STATE,
+                "heartbeats tell the member of it.\n        member.refresh(now)\n",
+                "heartbeats tell the member of it.\n",
             ),
         ),
     ),
@@ -159,22 +165,13 @@ BUGS = (
         name="open_fate_told_as_failure",
         rule="promise 7",
         checker="p7_never_lies",
-        what="a batch whose fate is open is answered as if it could never be stored",
+        what="a batch that an owner took with it is answered as if it could never be stored",
         changes=(
             Change(
-                "services.partition_owner.flusher",
-                "                ack.append.sink.failed(ack.append, self._unknown_outcome())\n",
-                "                ack.append.sink.failed(ack.append, Invalid('the session is over'))\n",
-            ),
-            Change(
-                "services.partition_owner.flusher",
-                "        if self.over_because is not None:\n"
-                "            return\n"
-                "        self.over_because = because\n",
+                "services.gateway.routing.append_lane",
+                '        error = Unavailable("the owner went away with this batch", outcome_unknown=True)\n',
                 "        from libs.model.errors import Invalid\n\n"
-                "        if self.over_because is not None:\n"
-                "            return\n"
-                "        self.over_because = because\n",
+                '        error = Invalid("the owner went away with this batch")\n',
             ),
         ),
     ),

@@ -120,19 +120,6 @@ BUGS = (
         ),
     ),
     PlantedBug(
-        name="unknown_told_as_refused",
-        rule="5",
-        checker="p3_no_holes",
-        what="when the session is over, what may be stored is answered as certainly not done",
-        changes=(
-            Change(
-                _FLUSHER,
-                "                ack.append.sink.failed(ack.append, self._unknown_outcome())\n",
-                "                ack.append.sink.failed(ack.append, Moved('the session is over'))\n",
-            ),
-        ),
-    ),
-    PlantedBug(
         name="cached_offsets_reused",
         rule="5; KafScale",
         checker="p1_durable",

@@ -301,6 +301,7 @@ class Telling:
         reads: Mapping[TopicPartition, FinalRead] | None = None,
         committed: Mapping[tuple[str, TopicPartition], int] | None = None,
         collected: bool = True,
+        configs: Mapping[str, str] | None = None,
     ) -> History:
         """The end: TP holds these values from `log_start` on. Returns the history."""
         last = log_start + len(values) if high_watermark is None else high_watermark
@@ -312,7 +313,10 @@ class Telling:
         )
         self.history.end = EndState(
             reads={TP: read} if reads is None else reads,
-            topics=[Topic(name=TopicName("t"), topic_id=each, partitions=1) for each in topics],
+            topics=[
+                Topic(name=TopicName("t"), topic_id=each, partitions=1, configs=configs or {})
+                for each in topics
+            ],
             assignments=assignments or {},
             states=states or {},
             live_sessions=frozenset(live),

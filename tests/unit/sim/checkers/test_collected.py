@@ -183,3 +183,16 @@ def test_a_run_without_time_for_collection_is_not_judged() -> None:
     telling, key = told()
     telling.wal(A, 1)
     assert no_orphan.check(ended(telling, key, collected=False)) == []
+
+
+def test_a_record_is_left_that_retention_had_to_take() -> None:
+    telling = Telling()
+    telling.produced("a", at=0, timestamp_ms=1_000)
+    telling.produced("b", at=1, timestamp_ms=9_000_000)
+    telling.wait(10_000)
+    telling.add(None)
+    retention = {"retention.ms": "60000"}
+    assert no_orphan.check(telling.end("b", log_start=1, configs=retention)) == []
+    assert no_orphan.check(telling.end("a", "b")) == []
+    (violation,) = no_orphan.check(telling.end("a", "b", configs=retention))
+    assert violation.what.startswith("a at 0 ")
