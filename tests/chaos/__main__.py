@@ -17,7 +17,7 @@ from tests.chaos.schedule import KINDS, Fault, schedule
 from tools.stack.stack import ROOT
 
 OUTPUT = ROOT / "dist" / "chaos"
-_SETTLE_SECONDS = 30.0
+_SETTLE_SECONDS = 10.0
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     has_java = not options.no_java
     if options.etcd_down is not None:
         down = Fault(kind="kill etcd", at=_SETTLE_SECONDS, lasts=options.etcd_down, targets=("etcd",))
-        seconds = options.etcd_down + 2 * _SETTLE_SECONDS
+        seconds = options.etcd_down + 3 * _SETTLE_SECONDS
         command = f"python -m tests.chaos --etcd-down {options.etcd_down:g}"
         return Plan(
             seed=seed, seconds=seconds, faults=[down], command=command, has_java=has_java, is_steady=True

@@ -33,6 +33,13 @@ CLIENT = {
 }
 
 
+_GROUP_WAITS = {
+    confluent_kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    confluent_kafka.KafkaError.COORDINATOR_NOT_AVAILABLE,
+    confluent_kafka.KafkaError.NOT_COORDINATOR,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """The longest time between two acknowledgements of a partition, in seconds."""
@@ -183,8 +190,10 @@ class Load:
 
     def _client_error(self, name: str) -> Callable[[Any], None]:
         def seen(error: Any) -> None:
-            # "Brokers are down" and the like say that the client tries again; it tells what is final.
-            if error.fatal() or not (error.retriable() or error.code() < 0):
+            # "Brokers are down" and the like say that the client tries again; it tells what is final. That a
+            # group's changes wait is told to consumers by codes that are retriable in Kafka's protocol.
+            is_retried = error.retriable() or error.code() < 0 or error.code() in _GROUP_WAITS
+            if error.fatal() or not is_retried:
                 self.errors.append(f"{name}: {error}")
 
         return seen

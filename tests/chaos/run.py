@@ -6,6 +6,7 @@ time to read all; 2 whatever an application would have seen as an error is a fin
 died by itself; 3 nothing is tried twice.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from tests.chaos.checker import judge, summary
 from tests.chaos.etcd_space import QUOTA_BYTES
 from tests.chaos.history import History
 from tests.chaos.java_clients import java_member, java_producer
-from tests.chaos.load import Load, Truth, running_load, wait_until
+from tests.chaos.load import GROUP_MEMBERS, Load, Truth, running_load, wait_until
 from tests.chaos.nemesis import Interval, Nemesis
 from tests.chaos.proxied import Proxied, open_proxied
 from tests.chaos.schedule import Fault
@@ -31,6 +32,7 @@ GROUP = "chaos-readers"
 PARTITIONS = 8
 RECOVERY_SECONDS_MAX = 90.0
 READ_SECONDS_MAX = 180.0
+SETTLED_SECONDS = 5.0
 COLLECTION_SECONDS_MAX = 120.0
 STEADY_PAUSE_SECONDS_MAX = 5.0
 JAVA_RECORDS_PER_SECOND = 100
@@ -92,6 +94,7 @@ def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
             )
         outcome.history = load.history
         load.wait_all_acknowledged_after(time.monotonic(), seconds_max=RECOVERY_SECONDS_MAX)
+        _wait_group_settled(load, members=GROUP_MEMBERS + plan.has_java)
         tell(f"all is up; {len(plan.faults)} faults are planned for {plan.seconds:.0f} s")
         outcome.began_at = time.monotonic()
         nemesis = Nemesis(proxied, tell)
@@ -109,6 +112,22 @@ def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
         _note(proxied, outcome)
     outcome.findings += [f"client error: {error}" for error in load.errors if error not in outcome.findings]
     return outcome
+
+
+def _wait_group_settled(load: Load, *, members: int) -> None:
+    """Until so many members read, and were given no other partitions for a while."""
+    polls = load.history.polls
+    began_at = time.monotonic()
+
+    def is_settled() -> bool:
+        since = time.monotonic() - SETTLED_SECONDS
+        recent: dict[str, set[int]] = {}
+        for poll in itertools.takewhile(lambda poll: poll.at > since, reversed(polls)):
+            recent.setdefault(poll.reader, set()).add(poll.life)
+        lives_are_stable = all(len(lives) == 1 for lives in recent.values())
+        return began_at < since and len(recent) == members and lives_are_stable
+
+    wait_until(is_settled, seconds_max=RECOVERY_SECONDS_MAX, every_seconds=0.5)
 
 
 def _settle(load: Load, producers: ExitStack, outcome: Outcome, tell: Tell) -> bool:
