@@ -13,6 +13,8 @@ from services.metadata.kv.port import ABSENT, KV, ModRevisionIs, Put
 from services.metadata.writes import ATTEMPTS_MAX, contended, write
 
 FORMAT_VERSION = 1
+BEING_REBUILT = 2**31
+"""The format of a store that tools/bucket is filling: nobody starts on it until it is done."""
 
 
 async def ensure_cluster(kv: KV, rand: Rand) -> str:
@@ -21,6 +23,10 @@ async def ensure_cluster(kv: KV, rand: Rand) -> str:
         item = await kv.get(keys.CLUSTER)
         if item is not None:
             info = stored.parse(messages.ClusterInfo, item)
+            if info.format_version == BEING_REBUILT:
+                raise Invalid(
+                    "a rebuild of the metadata store was begun and is not done: run it again with --overwrite"
+                )
             if info.format_version > FORMAT_VERSION:
                 raise Invalid(
                     f"the metadata store has format version {info.format_version}, this program knows up to "

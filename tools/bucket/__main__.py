@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -33,6 +34,7 @@ from tools.bucket.work import Options, Progress
 
 FINDINGS, COULD_NOT_RUN = 1, 2
 _MIB = 1024 * 1024
+_YEAR_9999_MS = 253_370_764_800_000
 
 
 def main() -> int:
@@ -49,6 +51,11 @@ def main() -> int:
         code = FINDINGS
     except* KafscaleError as group:
         _complain(group)
+    except* KeyboardInterrupt:
+        _tell("bucket: interrupted")
+    except* Exception as group:
+        traceback.print_exception(group)
+        _tell("bucket: this is a fault of the tool itself")
     return code
 
 
@@ -61,7 +68,6 @@ def _parser() -> argparse.ArgumentParser:
         " flags behind the command: --s3-bucket, --s3-endpoint, --data-dir, --etcd-endpoints,"
         " --metadata-addresses, ...",
     )
-    parser.add_argument("--gets", type=int, default=16, help="reads at a time")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser(
         "verify", allow_abbrev=False, help="read everything and say what is wrong; changes nothing"
@@ -91,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
             "--accept-loss", action="store_true", help="restore what is left, where data is missing"
         )
         command.add_argument("--without-snapshot", action="store_true", help="give up groups and offsets")
+    for command in commands.choices.values():
+        command.add_argument("--gets", type=int, default=16, help="reads at a time (%(default)s)")
+        command.epilog = parser.epilog
     return parser
 
 
@@ -156,8 +165,9 @@ async def _rebuild(arguments: argparse.Namespace, settings: BucketSettings, rand
     )
     progress = Progress()
     async with (
-        open_kv(settings, rand=rand) as kv,
+        # First the bucket: a wrong folder has none, and must not get an empty metadata store.
         open_store(settings, gets_max=arguments.gets, rand=rand) as store,
+        open_kv(settings, rand=rand) as kv,
         _telling(progress),
     ):
         result = await rebuild(
@@ -230,13 +240,20 @@ def _complain(group: BaseExceptionGroup[KafscaleError]) -> None:
 
 
 def _time_ms(text: str) -> int:
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: 2026-01-31T12:00:00Z (UTC where no zone is said), or ms since 1970"
+        ) from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _time(ms: int) -> str:
+    if ms > _YEAR_9999_MS:
+        return f"{ms} ms since 1970"
     return datetime.fromtimestamp(ms / 1000, tz=UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

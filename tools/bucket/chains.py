@@ -4,7 +4,7 @@ Owns: reading a chain and its runs. Does not own: who needs it (partitions.py), 
 Rules (design section 3): 1 the chain is what follows its greatest marker without a gap, up to a seal; 2 a gap
 is looked at once more: a LIST is no snapshot; data more than W beyond it can't be; 3 an object that went
 away meanwhile was collected: then a marker beyond it is there; 4 within one epoch a partition's offsets
-follow each other.
+follow each other; 5 what an index covers was there.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +35,9 @@ from libs.segments.wal import WalFooter
 from tools.bucket.work import Work
 
 _BLOCK = CHAIN_INDEX_EVERY
+GIVEN_ID_MAX = 2**62
+"""Producer ids are given in order from 0: one above was made up by a client, and says nothing about the
+next one."""
 
 
 class RunKey(NamedTuple):
@@ -141,6 +144,20 @@ class _Reading:
         blocks = sorted({seq - seq % _BLOCK for seq in (*self._places, *self._indexes)})
         for first in blocks:
             await self._block(first)
+        if self._indexes:
+            await self._check_indexed(max(self._indexes))
+
+    async def _check_indexed(self, first: int) -> None:
+        """What an index covers was durable before it was written: a chain that ends earlier lost its end."""
+        chain = self._chain
+        covered = first + CHAIN_INDEX_EVERY
+        if chain.end >= covered:
+            return
+        key = chain_object_key(chain.session, chain.end)
+        if not chain.sealed and await self._work.head(key) is not None:
+            return  # written since the LIST
+        if await list_start(self._work, chain.session) <= chain.end:
+            self._work.error("missing", key, f"an index covers it and all up to {covered}")
 
     async def _block(self, first: int) -> None:
         found: dict[int, WalFooter | Seal | None] = {}
@@ -217,7 +234,8 @@ class _Reading:
         chain = self._chain
         for each in footer.ranges:
             for producer in each.producer_runs:
-                chain.producer_id_max = max(chain.producer_id_max, producer.producer_id)
+                if producer.producer_id < GIVEN_ID_MAX:
+                    chain.producer_id_max = max(chain.producer_id_max, producer.producer_id)
             key = RunKey(each.tp, each.leader_epoch)
             run = chain.runs.get(key)
             if run is None:

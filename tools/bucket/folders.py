@@ -32,7 +32,11 @@ from libs.segments.layout import SEGMENT_FOOTER_BYTES, SEGMENT_HEAD_BYTES, SEGME
 from libs.segments.manifest import Manifest, parse_manifest
 from libs.segments.segment import parse_segment_footer, parse_segment_head
 from libs.segments.segment_index import SegmentIndex, parse_segment_index
+from tools.bucket.chains import GIVEN_ID_MAX
 from tools.bucket.work import Work
+
+LEADER_EPOCH_MAX = 2**31 - 2**20
+"""An int32 with room for the jumps of a thousand rebuilds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,10 @@ class Folder:
         whole = [facts for facts in self.manifests.values() if facts.whole]
         return max(whole, key=lambda facts: facts.name, default=None)
 
+    def end_promised(self) -> int:
+        """Up to where any of its manifests says that records were durable."""
+        return max((facts.end_offset for facts in self.manifests.values()), default=0)
+
 
 async def verify_folder(work: Work, folder: PartitionFolder, objects: list[ObjectInfo]) -> Folder:
     """Reads everything in the folder, whose LIST is `objects`."""
@@ -77,6 +85,9 @@ async def verify_folder(work: Work, folder: PartitionFolder, objects: list[Objec
         for info in objects:
             segment, index = parse_segment_key(info.key), parse_segment_index_key(info.key)
             named = segment or index or parse_manifest_key(info.key)
+            if named is not None and named[1].leader_epoch > LEADER_EPOCH_MAX:
+                work.count("foreign", info)  # no owner of ours ever had such an epoch
+                continue
             result.epoch_max = max(result.epoch_max, -1 if named is None else named[1].leader_epoch)
             if segment is not None:
                 work.count("segment", info)
@@ -126,7 +137,7 @@ def manifest_facts(folder: PartitionFolder, manifest: Manifest, sizes: dict[str,
         }
         missing += [key for key, size_bytes in wanted.items() if sizes.get(key) != size_bytes]
     name = ManifestName(LeaderEpoch(manifest.leader_epoch), manifest.n)
-    producers = [each.producer_id for each in manifest.producers]
+    producers = [each.producer_id for each in manifest.producers if each.producer_id < GIVEN_ID_MAX]
     return ManifestFacts(
         key=manifest_key(folder, name),
         name=name,

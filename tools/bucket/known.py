@@ -77,6 +77,11 @@ class Known:
                 )
         return least
 
+    def sessions_named(self) -> set[SessionId]:
+        """Every session that anything here names, living or not."""
+        positions = {each.session for state in self.states.values() for each in state.positions}
+        return self.named() | positions | set(self.sessions)
+
     def named(self) -> set[SessionId]:
         """Sessions that somebody may still write to, or has to seal."""
         found = set(self.live)

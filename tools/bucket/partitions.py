@@ -89,7 +89,13 @@ def judge_alone(folder: Folder | None, runs: Iterable[Run], *, collected: bool) 
     if folder is not None and folder.manifests and facts is None:
         newest = max(folder.manifests.values(), key=lambda each: each.name)
         problems += _manifest_problems(newest)
-    _, holes = _follow(runs, facts, log_start=None if collected else 0)
+    end, holes = _follow(runs, facts, log_start=None if collected else 0)
+    # A manifest covers what was durable, also one that is not whole (any more), or was never committed.
+    promised = 0 if folder is None else folder.end_promised()
+    if end < promised and not problems:
+        holes.append(
+            Problem("hole", f"nothing has [{end}, {promised}), and a manifest says that it was there")
+        )
     return problems + holes
 
 

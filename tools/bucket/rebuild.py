@@ -7,7 +7,7 @@ what was counted; 2 a bucket of which data is missing is refused, unless it was 
 3 nothing in the bucket changes but seals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -18,7 +18,15 @@ from libs.concurrency.rand import Rand
 from libs.model.errors import Corrupt, Invalid
 from libs.model.ids import OwnerId, SessionId, TopicPartition
 from libs.objectstore.port import ObjectInfo, ObjectStore
-from libs.segments.keys import META_PREFIX, PartitionFolder, parse_chain_object_key, session_prefix
+from libs.segments.keys import (
+    META_PREFIX,
+    SNAPSHOTS_PREFIX,
+    PartitionFolder,
+    parse_chain_index_key,
+    parse_chain_object_key,
+    session_prefix,
+    snapshot_key,
+)
 from libs.segments.marker import greatest_start
 from services.metadata.kv.port import KV
 from services.partition_owner.collection.decide import folder_of
@@ -26,12 +34,13 @@ from services.partition_owner.parallel import for_each
 from services.partition_owner.sealing import Sealer
 from tools.bucket.chains import verify_chain
 from tools.bucket.folders import verify_folder
+from tools.bucket.known import known_from, read_known
 from tools.bucket.listing import chain_groups, data_objects
 from tools.bucket.meta import Meta, verify_meta
 from tools.bucket.partitions import Found
 from tools.bucket.restored import Restored, restored
-from tools.bucket.snapshots import Snapshot, choose, list_snapshots, read_snapshot
-from tools.bucket.target import check_unused, empty, fill
+from tools.bucket.snapshots import Snapshot, Snapshots, choose_and_read
+from tools.bucket.target import KvSource, check_unused, close, empty, fill
 from tools.bucket.work import Options, Progress, Work
 
 SEALER = OwnerId("rebuild")
@@ -84,15 +93,26 @@ async def rebuild(
     found_keys = await check_unused(kv)
     if found_keys and not options.overwrite:
         raise Invalid(f"the metadata store has {found_keys} keys: say --overwrite to give them up")
-    snapshot = await _snapshot(store, options)
-    tell("no snapshot: groups and offsets begin anew" if snapshot is None else f"snapshot {snapshot.name}")
+    snapshots = (
+        Snapshots()
+        if options.without_snapshot
+        else await choose_and_read(store, at_ms=options.at_ms, accept_loss=options.accept_loss, tell=tell)
+    )
+    snapshot = snapshots.as_of
+    tell(
+        "no snapshot: groups and offsets begin anew"
+        if snapshot is None
+        else f"groups and offsets are those of {snapshot_key(snapshot.name)}"
+    )
     work = Work(store, Options(gets_max=options.gets_max, sample=0.0), progress or Progress())
-    found, meta = await _read(work, clock, rand, tell, accept_loss=options.accept_loss)
-    problems = tuple(str(finding) for finding in work.findings)
+    named = await _named(kv, snapshots, tell)
+    found, meta = await _read(work, clock, rand, tell, named=named, accept_loss=options.accept_loss)
+    problems = (*_problems(work), *snapshots.lost)
     result = restored(
         meta,
         found,
         snapshot,
+        newest=snapshots.newest,
         now_ms=clock.now_ms(),
         # Any sealed session will do; one that there is needs no chain of its own.
         recovery_session=min(_with_data(found), default=SessionId(rand.uuid())),
@@ -101,11 +121,11 @@ async def rebuild(
     for note in result.notes:
         tell(note)
     if (problems or result.damaged) and not options.accept_loss:
-        listed = "\n  ".join((*problems, *result.damaged))
-        raise Corrupt(f"data is missing; --accept-loss restores what is left of it:\n  {listed}")
+        raise _refused((*problems, *result.damaged))
+    guard = await close(kv, overwrite=options.overwrite)
     if found_keys:
-        await empty(kv)
-    await fill(kv, result)
+        await empty(kv, guard)
+    await fill(kv, result, guard)
     return Rebuilt(
         restored=result,
         snapshot=snapshot,
@@ -119,12 +139,32 @@ def _with_data(found: Found) -> list[SessionId]:
     return [chain.session for chain in found.chains.values() if chain.start < chain.end]
 
 
-async def _snapshot(store: ObjectStore, options: RebuildOptions) -> Snapshot | None:
-    if options.without_snapshot:
-        return None
-    names = await list_snapshots(store)
-    name = choose(names, at_ms=options.at_ms)
-    return None if name is None else await read_snapshot(store, name)
+def _problems(work: Work) -> tuple[str, ...]:
+    """Of data. A damaged snapshot that is not the one to be taken loses nothing."""
+    return tuple(str(each) for each in work.findings if not each.where.startswith(SNAPSHOTS_PREFIX))
+
+
+def _refused(problems: Sequence[str]) -> Corrupt:
+    listed = "\n  ".join(problems)
+    return Corrupt(
+        "something is damaged or missing; nothing was written to the metadata store; --accept-loss restores"
+        f" what is left:\n  {listed}"
+    )
+
+
+async def _named(kv: KV, snapshots: Snapshots, tell: Callable[[str], None]) -> set[SessionId]:
+    """Sessions that a snapshot or the store itself names: one may have opened partitions and written
+    nothing yet, and must be sealed like the others.
+    """
+    found: set[SessionId] = set()
+    for snapshot in (snapshots.as_of, snapshots.newest):
+        if snapshot is not None:
+            found |= known_from(snapshot.entries, snapshot.name.revision).sessions_named()
+    try:
+        found |= (await read_known(KvSource(kv))).sessions_named()
+    except Corrupt as error:
+        tell(f"the metadata store can't be read, and is not needed: {error.message}")
+    return found
 
 
 async def _sessions(work: Work) -> list[SessionId]:
@@ -139,24 +179,37 @@ async def _sessions(work: Work) -> list[SessionId]:
         start = greatest_start(info.key for info in objects)
         places = [place.seq for info in objects if (place := parse_chain_object_key(info.key)) is not None]
         beyond = [seq for seq in places if seq >= start]
-        if beyond and len(beyond) != max(beyond) + 1 - start:
+        indexed = any(parse_chain_index_key(info.key) is not None for info in objects)
+        if indexed or (beyond and len(beyond) != max(beyond) + 1 - start):
             await verify_chain(work, session, objects)
     return sessions
 
 
 async def _read(
-    work: Work, clock: Clock, rand: Rand, tell: Callable[[str], None], *, accept_loss: bool
+    work: Work,
+    clock: Clock,
+    rand: Rand,
+    tell: Callable[[str], None],
+    *,
+    named: Collection[SessionId],
+    accept_loss: bool,
 ) -> tuple[Found, Meta]:
+    """Raises Corrupt where a chain has lost something, before anything is sealed."""
     found = Found()
     sessions = await _sessions(work)
     if work.findings and not accept_loss:
-        return found, Meta()
+        raise _refused(_problems(work))
+    sessions += sorted(set(named) - set(sessions))
     tell(f"sealing {len(sessions)} sessions")
-    await _seal(work.store, sessions, clock, rand)
+    ends = await _seal(work.store, sessions, clock, rand)
 
     async def read(session: SessionId) -> None:
         objects = [info async for info in work.objects(session_prefix(session))]
-        found.chains[session] = await verify_chain(work, session, objects)
+        chain = found.chains[session] = await verify_chain(work, session, objects)
+        if chain.end != ends[session]:
+            work.error(
+                "missing", session_prefix(session), f"it ends at {ends[session]}, found to {chain.end}"
+            )
 
     tell("reading chains")
     work.progress.phase = "chains"
@@ -183,8 +236,11 @@ async def _folder(work: Work, found: Found, name: PartitionFolder | None, object
         found.folders[TopicPartition(name.topic_id, name.partition)] = folder
 
 
-async def _seal(store: ObjectStore, sessions: list[SessionId], clock: Clock, rand: Rand) -> None:
-    """Ends every chain. The end of a chain that has one is found, and stays."""
+async def _seal(
+    store: ObjectStore, sessions: list[SessionId], clock: Clock, rand: Rand
+) -> dict[SessionId, int]:
+    """Ends every chain, and says where. The end of a chain that has one is found, and stays."""
+    ends: dict[SessionId, int] = {}
     own = SessionId(rand.uuid())
     async with trio.open_nursery() as nursery:
         sealer = Sealer(
@@ -198,7 +254,8 @@ async def _seal(store: ObjectStore, sessions: list[SessionId], clock: Clock, ran
         )
 
         async def seal(session: SessionId) -> None:
-            await sealer.seal(session, by=own)
+            ends[session] = (await sealer.seal(session, by=own)).end
 
         await for_each(sessions, seal, at_once_max=_CHAINS_AT_ONCE_MAX)
         nursery.cancel_scope.cancel()
+    return ends

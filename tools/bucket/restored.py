@@ -76,6 +76,7 @@ class _Making:
     records: int = 0
     groups: int = 0
     offsets: int = 0
+    ends: dict[TopicPartition, int] = field(default_factory=dict)
 
 
 def restored(
@@ -85,13 +86,18 @@ def restored(
     *,
     now_ms: int,
     recovery_session: SessionId,
+    newest: Snapshot | None = None,
     as_of_snapshot: bool = False,
 ) -> Restored:
-    """`as_of_snapshot`: a point in time was asked for, so its configs win. Raises Corrupt."""
-    known = Known() if snapshot is None else known_from(snapshot.entries, snapshot.name.revision)
+    """`as_of_snapshot`: a point in time was asked for, so its configs win. `newest`: what was promised since
+    then (log starts, deletions, epochs), None where it is `snapshot` itself. Raises Corrupt.
+    """
+    newest = newest or snapshot
+    known = Known() if newest is None else known_from(newest.entries, newest.name.revision)
+    then = Known() if snapshot is None else known_from(snapshot.entries, snapshot.name.revision)
     making = _Making()
     runs = found.runs()
-    topics = _topics(meta, found, runs, known, snapshot, making, as_of_snapshot=as_of_snapshot)
+    topics = _topics(meta, found, runs, known, then, snapshot, making, as_of_snapshot=as_of_snapshot)
     _deleted(meta, found, known, topics, making, now_ms)
     _sessions(found, recovery_session, making)
     for topic in topics.values():
@@ -101,7 +107,8 @@ def restored(
             _partition(tp, found, runs.get(tp, []), known, recovery_session, making)
     entries = [] if snapshot is None else [_item(entry) for entry in snapshot.entries]
     cluster = _from_snapshot(entries, topics, making, now_ms)
-    making.puts.append(_producer_ids(found, entries))
+    newest_entries = [] if newest is None else [_item(entry) for entry in newest.entries]
+    making.puts.append(_producer_ids(found, (*entries, *newest_entries)))
     return Restored(
         puts=tuple(making.puts),
         cluster=cluster,
@@ -123,6 +130,7 @@ def _topics(
     found: Found,
     runs: Mapping[TopicPartition, Sequence[Run]],
     known: Known,
+    then: Known,
     snapshot: Snapshot | None,
     making: _Making,
     *,
@@ -135,7 +143,7 @@ def _topics(
         counts[tp.topic_id] = max(counts.get(tp.topic_id, 0), tp.partition + 1)
     topics: dict[TopicId, Topic] = {}
     for topic_id in sorted({*meta.topics, *known.topics, *counts} - gone):
-        told, remembered = meta.topics.get(topic_id), known.topics.get(topic_id)
+        told, remembered = meta.topics.get(topic_id), then.topics.get(topic_id, known.topics.get(topic_id))
         if told is None and remembered is None:
             name = folders.get(topic_id, TopicName(f"recovered-{topic_id}"))
             topic = Topic(name=name, topic_id=topic_id, partitions=counts[topic_id])
@@ -255,11 +263,15 @@ def _partition(
     log_start = max(state.log_start_offset, 0 if facts is None else facts.log_start)
     if facts is None and kept:
         log_start = max(log_start, kept[0].base_offset)
-    if log_start > end:
-        if end:
-            making.notes.append(f"{tp}: the log started at {log_start}, its data ends at {end}")
-        end = log_start if not kept and facts is None else end
-        log_start = min(log_start, end)
+    if end < max(log_start, state.released_offset or 0):
+        making.damaged.append(
+            f"{tp}: hole: the snapshot knows of the log start {log_start} and of records up to"
+            f" {max(log_start, state.released_offset or 0)}, its data ends at {end}"
+        )
+    if end < log_start:
+        # Log starts never go back: there is nothing to be read, and what comes next comes behind it.
+        facts, kept, end = None, [], log_start
+    making.ends[tp] = end
     making.records += end - log_start
     epochs = [run.leader_epoch for run in runs]
     epochs += [position.leader_epoch for position in state.positions]
@@ -351,7 +363,7 @@ def _from_snapshot(
         elif item.key.startswith(keys.OFFSETS):
             tp = partition_of_key(item.key)
             if tp.topic_id in topics:
-                making.puts.append(Put(key=item.key, value=item.value))
+                making.puts.append(Put(key=item.key, value=_offset(item, tp, making)))
                 making.offsets += 1
             else:
                 dropped += 1
@@ -360,6 +372,16 @@ def _from_snapshot(
     if dropped:
         making.notes.append(f"{dropped} committed offsets are of topics that are no more")
     return cluster
+
+
+def _offset(item: KeyValue, tp: TopicPartition, making: _Making) -> bytes:
+    """A committed offset, not beyond the end: else its group would not see what is written up to there."""
+    message, end = stored.parse(messages.CommittedOffset, item), making.ends.get(tp)
+    if end is None or message.offset <= end:
+        return item.value
+    making.notes.append(f"{item.key}: {message.offset} was committed, its data ends at {end}: now {end}")
+    message.offset = end
+    return message.SerializeToString()
 
 
 def _producer_ids(found: Found, entries: Iterable[KeyValue]) -> Put:

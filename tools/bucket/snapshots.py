@@ -1,9 +1,10 @@
 """The snapshots of the metadata store that a bucket has: finding one, reading it whole.
 
-Owns: the choice by time, reading. Does not own: the bytes (libs/segments/snapshot.py), what is in it.
+Owns: the choice by time, reading, what to do where one is damaged. Does not own: the bytes
+(libs/segments/snapshot.py), what is in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from libs.model.errors import Corrupt, Invalid, NotFound
@@ -66,3 +67,45 @@ async def read_snapshot(store: ObjectStore, name: SnapshotName) -> Snapshot:
         raise Corrupt(f"the snapshot {snapshot_key(name)} says {tuple(last.name)}")
     check_whole(parts)
     return Snapshot(name=name, entries=tuple(entry for part in parts for entry in part.entries))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshots:
+    """`as_of` is the one that was asked for, `newest` the newest that can be read. `lost`: what could not."""
+
+    as_of: Snapshot | None = None
+    newest: Snapshot | None = None
+    lost: tuple[str, ...] = ()
+
+
+async def choose_and_read(
+    store: ObjectStore, *, at_ms: int | None, accept_loss: bool, tell: Callable[[str], None]
+) -> Snapshots:
+    """Raises Invalid where none is early enough, Corrupt where the one that is wanted can't be read."""
+    names = await list_snapshots(store)
+    wanted = choose(names, at_ms=at_ms)
+    if wanted is None:
+        return Snapshots()
+    lost: list[str] = []
+    newest: Snapshot | None = None
+    for name in sorted(names, reverse=True):
+        if newest is not None and name > wanted:
+            continue
+        try:
+            read = await read_snapshot(store, name)
+        except Corrupt as error:
+            if name <= wanted and not accept_loss:
+                raise Corrupt(
+                    f"the snapshot {snapshot_key(name)} can't be read: {error.message}; --at with a time"
+                    f" before {name.created_ms} takes an earlier one, --without-snapshot none, --accept-loss"
+                    " the last that can be read"
+                ) from error
+            line = f"the snapshot {snapshot_key(name)} can't be read: {error.message}"
+            tell(line)
+            if name <= wanted:
+                lost.append(line)
+            continue
+        newest = newest or read
+        if name <= wanted:
+            return Snapshots(as_of=read, newest=newest, lost=tuple(lost))
+    return Snapshots(newest=newest, lost=tuple(lost))

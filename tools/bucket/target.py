@@ -2,8 +2,9 @@
 
 Owns: emptying and filling it through the KV port. Does not own: what is written (restored.py).
 Rules: 1 a store with a live registration is refused: somebody uses it; 2 the cluster's record is written
-first with a format of the future, which every metadata replica refuses to start on, and rightly at the very
-end: so nobody ever sees a store that is half filled; 3 what was there is only deleted when it was said so.
+first, before anything is deleted, with a format that every metadata replica refuses to start on, and rightly
+at the very end: so nobody ever sees a store that is half emptied or half filled; 3 what was there is only
+deleted when it was said so.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,12 +15,12 @@ from libs.model.ids import Revision
 from libs.segments.snapshot import SnapshotEntry
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys
+from services.metadata.cluster_info import BEING_REBUILT
 from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
 from services.metadata.snapshot import snapshot
 from services.metadata.writes import write
 from tools.bucket.restored import Restored
 
-_FUTURE = 2**31
 _OPS_PER_TXN = 100
 _TXN_BYTES = 512 * 1024
 _PAGE_ITEMS = 200
@@ -65,26 +66,37 @@ async def check_unused(kv: KV) -> int:
     return count
 
 
-async def empty(kv: KV) -> None:
-    """Deletes every key."""
-    while True:
-        page = await kv.range("", limit=_OPS_PER_TXN)
-        if not page.items:
-            return
-        await write(kv, [], [Delete(key=item.key) for item in page.items])
+async def close(kv: KV, *, overwrite: bool) -> ModRevisionIs:
+    """Marks the store so that no replica starts on it; gives what every write compares from now on.
 
-
-async def fill(kv: KV, restored: Restored) -> None:
-    """Writes everything. Raises Invalid where somebody else wrote meanwhile, Unavailable."""
-    future = messages.ClusterInfo(format_version=_FUTURE).SerializeToString()
-    barrier = await write(
+    Raises Invalid where there is a cluster that is not to be overwritten, Unavailable.
+    """
+    before = await kv.get(keys.CLUSTER) if overwrite else None
+    mark = messages.ClusterInfo(format_version=BEING_REBUILT).SerializeToString()
+    revision = await write(
         kv,
-        [ModRevisionIs(key=keys.CLUSTER, revision=ABSENT)],
-        [Put(key=keys.CLUSTER, value=future)],
+        [ModRevisionIs(key=keys.CLUSTER, revision=ABSENT if before is None else before.mod_revision)],
+        [Put(key=keys.CLUSTER, value=mark)],
     )
-    if barrier is None:
+    if revision is None:
         raise Invalid("the metadata store has a cluster already: was a service started meanwhile?")
-    guard = ModRevisionIs(key=keys.CLUSTER, revision=barrier)
+    return ModRevisionIs(key=keys.CLUSTER, revision=revision)
+
+
+async def empty(kv: KV, guard: ModRevisionIs) -> None:
+    """Deletes every key but the mark. Raises Invalid where somebody else wrote meanwhile, Unavailable."""
+    start_after, more = "", True
+    while more:
+        page = await kv.range("", start_after=start_after, limit=_OPS_PER_TXN)
+        more = page.more
+        start_after = page.items[-1].key if page.items else ""
+        gone = [Delete(key=item.key) for item in page.items if item.key != keys.CLUSTER]
+        if gone and not (await kv.txn([guard], gone)).succeeded:
+            raise _meanwhile()
+
+
+async def fill(kv: KV, restored: Restored, guard: ModRevisionIs) -> None:
+    """Writes everything. Raises Invalid where somebody else wrote meanwhile, Unavailable."""
     batch: list[Put] = []
     size_bytes = 0
     for put in restored.puts:

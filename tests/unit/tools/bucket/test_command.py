@@ -10,8 +10,9 @@ import structlog
 import trio
 
 from libs.concurrency.rand import SystemRand
+from libs.model.ids import Revision
 from libs.objectstore.opening import ObjectStoreSettings, open_object_store
-from libs.segments.keys import TopicObjectName, topic_object_key
+from libs.segments.keys import SnapshotName, TopicObjectName, snapshot_key, topic_object_key
 from tests.support.segments import TOPIC_ID
 from tools.bucket.__main__ import main, progress_line
 from tools.bucket.report import Finding, Report, Severity, Tally
@@ -68,6 +69,8 @@ def test_findings_are_1(
         (("verify", "--sample", "7"), "--sample"),
         (("verify", "--lease-seconds", "never"), "KAFSCALE_LEASE_SECONDS"),
         (("rebuild", "--overwrite"), "--yes"),
+        (("verify", "--gets", "0"), "--gets"),
+        (("rebuild", "--data-dir", "/nowhere/at/all"), "there is no bucket"),
     ],
 )
 def test_what_can_not_run_is_2(
@@ -81,6 +84,50 @@ def test_what_can_not_run_is_2(
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     assert run(monkeypatch, *arguments) == 2
     assert why in capsys.readouterr().err
+
+
+def test_a_time_that_is_none_says_how_one_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, "restore", "--at", "yesterday")
+    assert ended.value.code == 2
+    assert "'yesterday' is no time: 2026-01-31T12:00:00Z" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_tool_is_not_called_one_of_the_data(
+    bucket: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("what nobody thought of")
+
+    monkeypatch.setattr("tools.bucket.__main__.verify", fails)
+    assert run(monkeypatch, "verify", "--data-dir", str(bucket)) == 2
+    assert "what nobody thought of" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_bucket_gets_no_metadata_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, "rebuild", "--data-dir", str(tmp_path / "typo")) == 2
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_snapshot_named_for_the_end_of_time_is_listed(
+    bucket: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = snapshot_key(SnapshotName(10**20 - 1, Revision(1)))
+
+    async def put() -> None:
+        settings = ObjectStoreSettings(directory=str(bucket / "objects"), probe=False)
+        async with open_object_store(settings, rand=SystemRand()) as opened:
+            await opened.store.put(key, b"foreign")
+
+    trio.run(put)
+    assert run(monkeypatch, "list-snapshots", "--data-dir", str(bucket)) == 0
+    assert key in capsys.readouterr().out
+    assert run(monkeypatch, "rebuild", "--data-dir", str(bucket)) == 1
+    assert key in capsys.readouterr().err
 
 
 def test_a_store_that_has_something_is_not_overwritten_without_a_word(
