@@ -30,7 +30,7 @@ from services.partition_owner.collection.decide import (
     manifests_to_read,
     topic_garbage,
 )
-from tools.bucket.chains import verify_chain
+from tools.bucket.chains import list_start, verify_chain
 from tools.bucket.known import Known, SnapshotSource, read_known
 from tools.bucket.listing import chain_groups, data_objects
 from tools.bucket.meta import Meta, verify_meta
@@ -64,7 +64,10 @@ async def _end(work: Work, session: SessionId, objects: list[ObjectInfo]) -> Cha
     """Where the chain ends for ever; None while it may go on, or what it holds can't be read."""
     before = len(work.findings)
     chain = await verify_chain(work, session, objects)
-    return ChainSeq(chain.end) if chain.sealed and len(work.findings) == before else None
+    if not chain.sealed or len(work.findings) > before:
+        return None
+    # Rule 8: a seal below a marker that came after the LIST is void, and the chain may be alive.
+    return ChainSeq(chain.end) if await list_start(work, session) == chain.start else None
 
 
 async def _folders(work: Work) -> AsyncIterator[_Folders]:

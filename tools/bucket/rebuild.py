@@ -24,6 +24,7 @@ from libs.segments.keys import (
     PartitionFolder,
     parse_chain_index_key,
     parse_chain_object_key,
+    parse_manifest_key,
     session_prefix,
     snapshot_key,
 )
@@ -107,7 +108,7 @@ async def rebuild(
     work = Work(store, Options(gets_max=options.gets_max, sample=0.0), progress or Progress())
     named = await _named(kv, snapshots, tell)
     found, meta = await _read(work, clock, rand, tell, named=named, accept_loss=options.accept_loss)
-    problems = (*_problems(work), *snapshots.lost)
+    problems = (*_problems(work, found), *snapshots.lost)
     result = restored(
         meta,
         found,
@@ -139,9 +140,20 @@ def _with_data(found: Found) -> list[SessionId]:
     return [chain.session for chain in found.chains.values() if chain.start < chain.end]
 
 
-def _problems(work: Work) -> tuple[str, ...]:
-    """Of data. A damaged snapshot that is not the one to be taken loses nothing."""
-    return tuple(str(each) for each in work.findings if not each.where.startswith(SNAPSHOTS_PREFIX))
+def _problems(work: Work, found: Found) -> tuple[str, ...]:
+    """Of data: a damaged snapshot that is not taken loses none, nor a manifest that a newer one replaced."""
+    return tuple(
+        str(each)
+        for each in work.findings
+        if not each.where.startswith(SNAPSHOTS_PREFIX) and not _is_replaced(each.where, found)
+    )
+
+
+def _is_replaced(key: str, found: Found) -> bool:
+    parsed = parse_manifest_key(key)
+    folder = None if parsed is None else found.folders.get(TopicPartition(*parsed[0][1:]))
+    newest = None if folder is None else folder.newest_whole()
+    return parsed is not None and newest is not None and parsed[1] < newest.name
 
 
 def _refused(problems: Sequence[str]) -> Corrupt:
@@ -198,7 +210,7 @@ async def _read(
     found = Found()
     sessions = await _sessions(work)
     if work.findings and not accept_loss:
-        raise _refused(_problems(work))
+        raise _refused(_problems(work, found))
     sessions += sorted(set(named) - set(sessions))
     tell(f"sealing {len(sessions)} sessions")
     ends = await _seal(work.store, sessions, clock, rand)

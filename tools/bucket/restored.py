@@ -45,6 +45,8 @@ EPOCH_JUMP = 1000
 """More than a partition changes its owner between two snapshots, far less than an int32 holds."""
 PRODUCER_ID_JUMP = 1_000_000_000
 GENERATION_JUMP = 1000
+_CLOCKS_MS = 10 * 60 * 1000
+"""Replicas' clocks tell which of two topics was created later if they say so by that much."""
 RECOVERY = OwnerId("recovery")
 """Who has every partition until the controller gives it to a living owner."""
 
@@ -153,7 +155,7 @@ def _topics(
         topics[topic_id] = replace(
             topic, partitions=max(topic.partitions, counts.get(topic_id, 0)), live=True
         )
-    return _with_own_names(topics, folders, making)
+    return _with_own_names(topics, folders, known, making)
 
 
 def _merged(
@@ -176,17 +178,32 @@ def _merged(
 
 
 def _with_own_names(
-    topics: Mapping[TopicId, Topic], folders: Mapping[TopicId, TopicName], making: _Making
+    topics: Mapping[TopicId, Topic], folders: Mapping[TopicId, TopicName], known: Known, making: _Making
 ) -> dict[TopicId, Topic]:
-    """A name belongs to the topic that was created last: the others were deleted, or nothing tells."""
-    newest_first = sorted(topics.values(), key=lambda topic: (-topic.created_ms, topic.topic_id))
-    taken: set[TopicName] = set()
+    """A name belongs to the topic that was created last: the others were deleted, or nothing tells.
+
+    The one that had it in the newest snapshot is older than all others: one that was deleted before has a
+    tombstone, or is among that snapshot's deleted ones. Else clocks tell, as far as they can be believed.
+    """
+
+    def age(topic: Topic) -> tuple[bool, bool, int, TopicId]:
+        return not topic.created_ms, topic.topic_id in known.topics, -topic.created_ms, topic.topic_id
+
+    newest_first = sorted(topics.values(), key=age)
+    taken: dict[TopicName, Topic] = {}
     kept: dict[TopicId, Topic] = {}
     for topic in newest_first:
         if topic.name not in taken:
-            taken.add(topic.name)
-            kept[topic.topic_id] = topic
+            taken[topic.name] = kept[topic.topic_id] = topic
         elif topic.topic_id in folders:
+            newer = taken[topic.name]
+            by_clocks = topic.topic_id not in known.topics
+            if (by_clocks and newer.created_ms - topic.created_ms < _CLOCKS_MS) or not topic.created_ms:
+                making.damaged.append(
+                    f"two topics are called {topic.name}, and nothing tells which one was deleted:"
+                    f" {newer.topic_id} would be restored, {topic.topic_id} would not"
+                )
+                continue
             # Its segments are below the name, so it can't be had under another one.
             making.notes.append(
                 f"topic {topic.topic_id} was called {topic.name} before another one was: it was deleted,"

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from libs.concurrency.clock import ManualClock
 from libs.concurrency.rand import SeededRand
 from libs.model.errors import Corrupt, Invalid, Unavailable
-from libs.model.ids import GroupId, LeaderEpoch, Offset
+from libs.model.ids import ChainSeq, GroupId, LeaderEpoch, Offset, OwnerId, SessionId
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.keys import (
     ManifestName,
@@ -22,16 +22,21 @@ from libs.segments.keys import (
     chain_object_key,
     manifest_key,
     parse_chain_object_key,
+    start_marker_key,
 )
+from libs.segments.marker import StartMarker, encode_start_marker
+from libs.segments.seal import Seal, encode_seal
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, stored
 from services.metadata.cluster_info import ensure_cluster
 from services.metadata.groups.keys import offset_key
 from services.metadata.kv.memory import MemoryKV
 from services.metadata.kv.port import Delete, ModRevisionIs, Put, TxnResult
-from tests.support.bucket import flip, write_compacted
-from tests.support.owners import batch, open_owner_cluster, tp_of
+from tests.support.bucket import bury, flip, write_compacted
+from tests.support.owners import EPOCH_MS, batch, open_owner_cluster, tp_of
+from tests.support.segments import NONCE, SEALER
 from tests.unit.tools.bucket.test_rebuild import archive_of, produced, rebuilt, take_snapshot, value_of
+from tools.bucket.fix import fix
 from tools.bucket.target import KvSource
 from tools.bucket.verify import verify
 
@@ -261,3 +266,91 @@ async def test_numbers_beyond_what_was_ever_given_do_no_harm(autojump_clock: Moc
     await rebuilt(store, kv, accept_loss=True)
     found = messages.ProducerIds.FromString(await value_of(kv, keys.PRODUCER_IDS))
     assert 10**9 < found.next < 2 * 10**9
+
+
+# Names
+
+
+async def test_clocks_do_not_tell_which_topic_of_a_name_was_deleted(autojump_clock: MockClock) -> None:
+    """Both were created at the same time by the clock: the living one could have been thrown away."""
+    store, kv = new_store(), MemoryKV()
+    async with open_owner_cluster(store, ["a"], kv=kv) as cluster:
+        topics = []
+        for turn in range(2):
+            topics.append(await cluster.create_topic("orders"))
+            await produced(cluster, topics[-1], 3)
+            await write_compacted(store, topics[-1], [2])
+            if not turn:
+                await take_snapshot(await archive_of(cluster))
+                await cluster.client.delete_topics([topics[0].name])
+                await trio.sleep(5)
+    result = await rebuilt(store, MemoryKV())
+    assert [each.topic_id for each in result.restored.topics] == [topics[1].topic_id]
+    with pytest.raises(Corrupt, match="two topics"):
+        await rebuilt(store, MemoryKV(), without_snapshot=True)
+    result = await rebuilt(store, MemoryKV(), without_snapshot=True, accept_loss=True)
+    assert len(result.restored.topics) == 1
+    await bury(store, topics[0])
+    result = await rebuilt(store, MemoryKV(), without_snapshot=True)
+    assert [each.topic_id for each in result.restored.topics] == [topics[1].topic_id]
+
+
+async def test_a_damaged_manifest_that_a_newer_one_replaced_loses_nothing(autojump_clock: MockClock) -> None:
+    store = new_store()
+    async with open_owner_cluster(store, ["a"]) as cluster:
+        topic = await cluster.create_topic("orders")
+        await produced(cluster, topic, 8)
+    old = await write_compacted(store, topic, [3], n=0)
+    newest = await write_compacted(store, topic, [6], n=1)
+    await flip(store, old.key, 30)
+    result = await rebuilt(store, MemoryKV())
+    assert (result.restored.records, result.problems) == (8, ())
+    assert "corrupt" in {finding.kind for finding in (await verify(store, None)).findings}
+    await flip(store, newest.key, 30)
+    with pytest.raises(Corrupt, match=newest.key):
+        await rebuilt(store, MemoryKV())
+
+
+# Fixing
+
+
+class LateSealerStore(MemoryObjectStore):
+    """When `at` is read: it was collected since the LIST, and a sealer of long ago takes its free place."""
+
+    at: tuple[SessionId, int] | None = None
+
+    async def get_suffix(self, key: str, length: int) -> tuple[bytes, int]:
+        if self.at is not None and key == chain_object_key(*self.at):
+            (session, seq), self.at = self.at, None
+            seal = Seal(
+                session=session,
+                seq=ChainSeq(seq),
+                nonce=NONCE,
+                created_ms=1,
+                sealer_session=SEALER,
+                sealer_owner=OwnerId("late"),
+            )
+            await self.put(start_marker_key(session, seq + 1), marker_bytes(session, seq + 1))
+            await self.put(key, encode_seal(seal))
+        return await super().get_suffix(key, length)
+
+
+def marker_bytes(session: SessionId, seq: int) -> bytes:
+    return encode_start_marker(
+        StartMarker(session=session, seq=ChainSeq(seq), nonce=NONCE, created_ms=EPOCH_MS)
+    )
+
+
+async def test_a_void_seal_does_not_make_fix_delete_a_living_chain(autojump_clock: MockClock) -> None:
+    """Rule 8: whoever finds a seal lists the markers after it."""
+    store = LateSealerStore(clock=ManualClock(0))
+    async with open_owner_cluster(store, ["a"]) as cluster:
+        topic = await cluster.create_topic("orders")
+        await produced(cluster, topic, 5)
+        session = cluster.owners["a"].session
+        await store.put(start_marker_key(session, 2), marker_bytes(session, 2))
+        store.at = (session, 2)
+        await fix(store, None, tell=lambda _line: None)
+        assert store.at is None
+        left = await keys_of(store, "wal/")
+        assert {chain_object_key(session, seq) for seq in (3, 4)} <= set(left)
