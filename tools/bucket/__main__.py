@@ -96,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--accept-loss", action="store_true", help="restore what is left, where data is missing"
         )
-        command.add_argument("--without-snapshot", action="store_true", help="give up groups and offsets")
+        command.set_defaults(without_snapshot=False)
+        if name == "rebuild":  # restore is about a snapshot
+            command.add_argument("--without-snapshot", action="store_true", help="give up groups and offsets")
     for command in commands.choices.values():
         command.add_argument("--gets", type=int, default=16, help="reads at a time (%(default)s)")
         command.epilog = parser.epilog
