@@ -24,6 +24,7 @@ from tests.sim.events import (
     ProduceFailed,
     ProduceSent,
     ProduceUnknown,
+    TopicDeleteAsked,
 )
 from tests.sim.facts import DataPathClear, MetadataAway, MetadataBack
 from tests.sim.history import History
@@ -35,10 +36,13 @@ ANSWER_SECONDS_MAX = 10.0
 
 _CLIENTS_FAULT = frozenset(
     {"OUT_OF_ORDER_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "DUPLICATE_SEQUENCE_NUMBER"}
-    | {"MESSAGE_TOO_LARGE", "UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_ID"}
+    | {"MESSAGE_TOO_LARGE", "OFFSET_OUT_OF_RANGE"}
     | {"FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH"}
 )
 """Answers that are as good as any: about the request, not about the platform."""
+
+_NO_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_ID"})
+"""Right only where somebody had asked for the topic's end."""
 
 
 class _Window(NamedTuple):
@@ -96,12 +100,20 @@ def _judge(history: History, window: _Window, asked: int, answered: int | None) 
             )
         return
     error = getattr(history.event(answered), "error", "")
-    if answered < window.ended and error and error not in _CLIENTS_FAULT | {"OFFSET_OUT_OF_RANGE"}:
+    right = _CLIENTS_FAULT | _NO_TOPIC if _is_deleted(history, window, answered) else _CLIENTS_FAULT
+    if answered < window.ended and error and error not in right:
         yield Violation(
             checker=NAME,
             what=f"{what} of {window.tp} was answered with {error} because metadata was away",
             evidence=(window.began, asked, answered),
         )
+
+
+def _is_deleted(history: History, window: _Window, by: int) -> bool:
+    return any(
+        event.topic_id == window.tp.topic_id and entry.number < by
+        for entry, event in history.each(TopicDeleteAsked)
+    )
 
 
 def _windows(history: History) -> Iterator[_Window]:

@@ -58,6 +58,21 @@ def test_a_fetch_fails() -> None:
     assert len(check(back(telling).history)) == 1
 
 
+def test_a_topic_is_forgotten() -> None:
+    telling = away()
+    telling.fetched(0, error="UNKNOWN_TOPIC_OR_PARTITION")
+    assert len(check(back(telling).history)) == 1
+
+
+def test_a_topic_that_was_deleted_just_before_may_be_unknown() -> None:
+    telling = Telling()
+    telling.deleted()
+    telling.add(MetadataAway())
+    telling.add(CLEAR)
+    telling.fetched(0, error="UNKNOWN_TOPIC_OR_PARTITION")
+    assert check(back(telling).history) == []
+
+
 def test_a_partition_whose_path_is_disturbed_may_wait() -> None:
     telling = away(clear=NOBODY)
     telling.sent("a")
