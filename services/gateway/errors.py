@@ -103,3 +103,14 @@ def group_code_of(error: KafscaleError) -> ErrorCode:
     if isinstance(error, Unavailable | Overloaded) and error.reason is not Reason.GROUP_MAX_SIZE_REACHED:
         return ErrorCode.coordinator_not_available
     return code_of(error)
+
+
+def offset_code_of(error: KafscaleError) -> ErrorCode:
+    """The same for offsets: clients keep their coordinator, and with it their heartbeats, and ask again.
+
+    COORDINATOR_NOT_AVAILABLE would make them drop the connection at each commit while etcd is away, until
+    their sessions end.
+    """
+    code = group_code_of(error)
+    waits = code is ErrorCode.coordinator_not_available
+    return ErrorCode.coordinator_load_in_progress if waits else code

@@ -10,7 +10,7 @@ from libs.model.errors import KafscaleError
 from libs.model.ids import LeaderEpoch, MemberId, Offset
 from services.gateway.codec import NO_THROTTLE
 from services.gateway.context import Gateway
-from services.gateway.errors import code_of, group_code_of
+from services.gateway.errors import code_of, offset_code_of
 from services.gateway.groups import check_group_id, find_partition
 from services.gateway.handler import Handler, Request, Versions
 
@@ -32,12 +32,12 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
                 offsets=good,
             )
         )
-        found = [ErrorCode.none if each is None else group_code_of(each) for each in errors]
+        found = [ErrorCode.none if each is None else offset_code_of(each) for each in errors]
         gateway.lag.committed(
             group, (each for each, error in zip(good, errors, strict=True) if error is None)
         )
     except KafscaleError as error:
-        whole = group_code_of(error)
+        whole = offset_code_of(error)
     rest = iter(found)
     codes = iter(
         whole or (next(rest) if isinstance(each, OffsetCommit) else code_of(each)) for each in wanted

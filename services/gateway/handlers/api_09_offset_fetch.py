@@ -15,7 +15,7 @@ from libs.model.errors import KafscaleError
 from libs.model.ids import TopicPartition
 from services.gateway.codec import NO_THROTTLE, Schema
 from services.gateway.context import Gateway
-from services.gateway.errors import code_of, group_code_of
+from services.gateway.errors import code_of, offset_code_of
 from services.gateway.groups import check_group_id, find_partition
 from services.gateway.handler import Handler, Request, Versions
 
@@ -49,7 +49,7 @@ async def _group(
         group = check_group_id(group_id)
         offsets = await gateway.groups.fetch_offsets(group, None if topics is None else wanted)
     except KafscaleError as error:
-        code = group_code_of(error)
+        code = offset_code_of(error)
         if schema.version >= 2:
             return code, ()
         # Version 1 has no place for an error of the whole.
@@ -127,7 +127,7 @@ def _partition(
 
 def _unknown_code(error: KafscaleError) -> ErrorCode:
     """A topic that is not there has no committed offset, which is no error; an unknown id is (KIP-848)."""
-    code = group_code_of(error)
+    code = offset_code_of(error)
     if code is ErrorCode.unknown_topic_or_partition or code is ErrorCode.invalid_topic_exception:
         return ErrorCode.none
     return code if code is not ErrorCode.none else code_of(error)

@@ -4,7 +4,14 @@ import pytest
 from kio.schema.errors import ErrorCode
 
 from libs.model.errors import Corrupt, Fenced, Invalid, Moved, NotFound, Overloaded, Reason, Unavailable
-from services.gateway.errors import CODES, append_code_of, code_of, group_code_of, partition_code_of
+from services.gateway.errors import (
+    CODES,
+    append_code_of,
+    code_of,
+    group_code_of,
+    offset_code_of,
+    partition_code_of,
+)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -39,6 +46,13 @@ def test_groups() -> None:
     assert group_code_of(Overloaded("")) is ErrorCode.coordinator_not_available
     rebalance = Fenced("", reason=Reason.REBALANCE_IN_PROGRESS)
     assert group_code_of(rebalance) is ErrorCode.rebalance_in_progress
+
+
+def test_offsets_that_wait_for_the_store_cost_no_client_its_coordinator() -> None:
+    for kind in (Unavailable, Overloaded):
+        assert offset_code_of(kind("")) is ErrorCode.coordinator_load_in_progress
+    moved = Moved("", reason=Reason.NOT_COORDINATOR)
+    assert offset_code_of(moved) is ErrorCode.not_coordinator
 
 
 @pytest.mark.parametrize("kind", [Unavailable, Moved, Overloaded])

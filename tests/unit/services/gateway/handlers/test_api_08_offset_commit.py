@@ -57,7 +57,7 @@ async def test_offsets_reach_the_coordinator(served: Served, groups: FakeGroups,
     [
         (Fenced("", reason=Reason.ILLEGAL_GENERATION), ErrorCode.illegal_generation),
         (Moved("", reason=Reason.NOT_COORDINATOR), ErrorCode.not_coordinator),
-        (Unavailable("", outcome_unknown=True), ErrorCode.coordinator_not_available),
+        (Unavailable("", outcome_unknown=True), ErrorCode.coordinator_load_in_progress),
     ],
 )
 async def test_an_error_of_the_whole_is_said_of_each(
