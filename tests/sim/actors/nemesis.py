@@ -314,7 +314,7 @@ class Nemesis:
             replica.kv.break_watches()
 
     async def _metadata_outage(self) -> None:
-        """Nothing else is wrong, but metadata is away: promise 6."""
+        """Nothing else is wrong, but the metadata store, or every replica too, is away: promise 6."""
         world = self._world
         await trio.sleep(self._rand.uniform(4.0, 8.0))
         clear = [
@@ -328,15 +328,21 @@ class Nemesis:
         self._on["metadata_away"] = 1
         world.history.add(NEMESIS, DataPathClear(partitions=frozenset(clear)))
         world.history.add(NEMESIS, MetadataAway())
-        for each in world.replicas():
+        replicas = world.replicas()
+        everybody_dies = self._rand.random() < 0.5
+        for each in replicas:
             each.kv.faults.is_away = True
             each.kv.break_watches()
+            if everybody_dies:
+                world.kill(each.name)
         await trio.sleep(self._rand.uniform(15.0, 40.0))
         world.history.add(NEMESIS, DataPathClear(partitions=frozenset()))
         world.history.add(NEMESIS, MetadataBack())
         self._on["metadata_away"] = 0
-        for each in world.replicas():
+        for each in replicas:
             each.kv.faults.is_away = False
+            if not world.members[each.name].process.alive:
+                world.start(each.name)
 
     # Clocks
 
