@@ -71,10 +71,9 @@ def greatest_timestamp(
     """
     if batch.base_offset >= least_offset or batch.attributes & LOG_APPEND_TIME_BIT:
         return batch.max_timestamp_ms if batch.last_offset >= least_offset else NO_TIMESTAMP_MS
-    return max(
-        (each.timestamp_ms for each in _records(batch, decompressed_bytes_max) if each.offset >= least_offset),
-        default=NO_TIMESTAMP_MS,
-    )
+    records = _records(batch, decompressed_bytes_max)
+    times_ms = (each.timestamp_ms for each in records if each.offset >= least_offset)
+    return max(times_ms, default=NO_TIMESTAMP_MS)
 
 
 def decompress(batch: BatchView, *, decompressed_bytes_max: int = DECOMPRESSED_BYTES_MAX) -> memoryview:
