@@ -58,6 +58,8 @@ def many(seeds: Sequence[int], *, steps: int, jobs: int, log: str = "") -> int:
                 crashed.append(f"seed {running[done]} --steps {steps}: {type(error).__name__}: {error}")
             else:
                 outcomes.append(done.result())
+                if outcomes[-1].violations:
+                    sys.stderr.write(f"\n{replay(outcomes[-1])}\n  {outcomes[-1].violations[0][:300]}\n")
             now = time.monotonic()
             if now - told_at > _PROGRESS_EVERY_SECONDS:
                 told_at = now

@@ -20,8 +20,8 @@ from tests.sim.world.determinism import HASH_SEED
 FRESH_SEEDS = 50
 STEPS = 2000
 JOBS = 2
-REGRESSIONS = (1, 2, 3, 4)
-"""Seeds that found something, and the first few, whose faults are known."""
+REGRESSIONS = (1, 2, 3022, 3025)
+"""Seeds that found something, if only in the world, and the first few: they cost little."""
 
 
 def first_fresh_seed() -> int:

@@ -82,6 +82,9 @@ class Nemesis:
         if self._on.get("metadata_away"):
             self._on["metadata_away"] = 0
             world.history.add(NEMESIS, MetadataBack())
+        for name in world.planned():
+            if world.members[name].is_stopping:
+                world.kill(name)  # whoever told it to stop will not start it again
         with trio.fail_after(READY_SECONDS_MAX):
             for name in world.planned():
                 while not (world.members[name].process.alive and world.members[name].ready.is_set()):

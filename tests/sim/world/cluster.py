@@ -84,6 +84,10 @@ class Member:
     def start(self, ended: Callable[[SimProcess], None]) -> None:
         self.process.start(self.ports.nursery, self._body, ended)
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """As SIGTERM: drains, then ends."""
         self._stop.set()

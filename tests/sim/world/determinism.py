@@ -68,7 +68,9 @@ def _virtual_clock(timers: Timers) -> MockClock:
     def jump() -> None:
         deadline = trio_run.GLOBAL_RUN_CONTEXT.runner.deadlines.next_deadline()
         at = min(deadline, timers.next_at)
-        if clock._virtual_base <= at < float("inf"):
+        if at == float("inf"):
+            raise RuntimeError("everybody waits, and nobody for a time: nothing will ever happen again")
+        if clock._virtual_base <= at:
             clock._virtual_base = at
             timers.make(at)
 
