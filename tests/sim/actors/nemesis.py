@@ -82,6 +82,11 @@ class Nemesis:
         if self._on.get("metadata_away"):
             self._on["metadata_away"] = 0
             world.history.add(NEMESIS, MetadataBack())
+        await self._raise_all()
+
+    async def _raise_all(self) -> None:
+        """Everybody of the plan runs and is ready."""
+        world = self._world
         for name in world.planned():
             if world.members[name].is_stopping:
                 world.kill(name)  # whoever told it to stop will not start it again
