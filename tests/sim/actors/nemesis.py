@@ -46,6 +46,7 @@ class Nemesis:
             (4, self._pause_one),
             (3, self._cut_one_way),
             (3, self._cut_both_ways),
+            (3, self._split),
             (2, self._reset),
             (2, self._slow_way),
             (4, self._store_trouble),
@@ -214,6 +215,24 @@ class Nemesis:
         for other in others:
             self._world.network.heal(source, other)
             self._world.network.heal(other, source)
+
+    async def _split(self) -> None:
+        """A gateway and an owner see clients and each other, and no metadata: they go on as they were, while
+        others take over.
+        """
+        gateway, owner = self._one("g"), self._one("o")
+        if gateway is None or owner is None:
+            return
+        replicas = self._world.alive("m")
+        self._world.fault("split", f"{gateway},{owner}")
+        ways = [(one, replica) for one in (gateway, owner) for replica in replicas]
+        for one, replica in ways:
+            self._world.network.cut(one, replica)
+            self._world.network.cut(replica, one)
+        await trio.sleep(self._rand.uniform(5.0, 40.0))
+        for one, replica in ways:
+            self._world.network.heal(one, replica)
+            self._world.network.heal(replica, one)
 
     async def _reset(self) -> None:
         """Connections break: requests were delivered, replies are lost."""

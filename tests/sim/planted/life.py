@@ -11,21 +11,15 @@ _RETENTION = "services.partition_owner.compaction.retention"
 
 BUGS = (
     PlantedBug(
-        name="snapshot_of_memory",
+        name="snapshot_left_behind",
         rule="15",
-        checker="p1_durable",
-        what="a manifest's producer snapshot is what the owner has in memory, batches in flight included",
+        checker="p3_no_holes",
+        what="a manifest has the producer snapshot of the one before: it ends below the manifest's end",
         changes=(
             Change(
                 _COMPACTOR,
                 "                producers=built.producers,\n",
-                "                producers=_snapshot(partition.producers),\n",
-            ),
-            Change(
-                _COMPACTOR,
-                "        if not ranges:\n            await self._commit(partition, None",
-                "        from services.partition_owner.compaction.build import _snapshot\n\n"
-                "        if not ranges:\n            await self._commit(partition, None",
+                "                producers=tuple(before),\n",
             ),
         ),
     ),
