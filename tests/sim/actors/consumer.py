@@ -185,6 +185,8 @@ class Consumer(Reader):
         found = await self.fetch(self._positions, wait_ms=wait_ms, bytes_max=bytes_max)
         if not any(found.values()):
             await trio.sleep(self.rand.uniform(0.02, 0.4))
+        if self.rand.random() < 0.05:
+            self.disconnect()  # another gateway may know less than the one before
         if self.rand.random() < 0.03:
             at = self.rand.choice(self._positions)
             await self._seek(at)

@@ -41,9 +41,8 @@ _REFUSED = _NOT_A_MEMBER | {
     ErrorCode.unknown_topic_or_partition,
     ErrorCode.unknown_topic_id,
     ErrorCode.not_coordinator,
-    ErrorCode.coordinator_load_in_progress,
 }
-"""A commit that was answered so was certainly not done."""
+"""A commit that was answered so was certainly not done; COORDINATOR_LOAD_IN_PROGRESS only says: try again."""
 
 
 class _Rejoin(Exception):
