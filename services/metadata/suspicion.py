@@ -3,8 +3,10 @@
 Owns: suspicion, the proof, the end of the registration. Does not own: how to ask an address (handed in), the
 takeover (controller.py).
 Rules: 1 it decides only when a takeover is tried, which is safe at any time (promise 5); 2 only a refusal
-counts, twice: it comes from the owner's own host. Silence says nothing, the lease decides; 3 what ends is
-the registration that was there when the watch broke, never a newer one.
+counts, twice in a row: it comes from the owner's own host. Silence says nothing, the lease decides; 3 what
+ends is the registration that was there when the watch broke, never a newer one; 4 one who answers is asked
+again for a moment: a dying process closes its connections and its listener one after the other, and on a busy
+machine the question comes in between.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +23,8 @@ from services.metadata.stored import Stored
 
 SUSPECTS_MAX = 256
 ASKED_AT_ONCE_MAX = 16
-_AGAIN_SECONDS = 0.1
+_AGAIN_SECONDS = (0.1, 0.2, 0.4, 0.8)
+"""Pauses between the questions."""
 
 IsRefused = Callable[[str], Awaitable[bool]]
 """Whether the host of an address says that nobody listens there."""
@@ -63,10 +66,14 @@ class Suspicion:
                 log.info("suspicion_dropped", owner=suspect.value.owner_id, error=error.message)
 
     async def _is_gone(self, owner: Owner) -> bool:
-        if not await self._is_refused(owner.address):
-            return False
-        await trio.sleep(_AGAIN_SECONDS)
-        return await self._is_refused(owner.address)
+        refused = await self._is_refused(owner.address)
+        for pause_seconds in _AGAIN_SECONDS:
+            await trio.sleep(pause_seconds)
+            before, refused = refused, await self._is_refused(owner.address)
+            if before and refused:
+                return True
+        log.info("owner_not_gone", owner=owner.owner_id, address=owner.address)
+        return False
 
     async def _end(self, suspect: Stored[Owner]) -> None:
         owner = suspect.value

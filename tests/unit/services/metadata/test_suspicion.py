@@ -93,7 +93,26 @@ async def test_one_that_only_lost_its_watch_stays(autojump_clock: MockClock, *, 
         breaking.cancel()
         await trio.sleep(LEASE_SECONDS / 2)
         assert OwnerId("x") in watcher.view.owners
-        assert len(network.asked) == 1 + refused_once
+        assert len(network.asked) == 5
+
+
+async def test_one_that_dies_slowly_is_gone_too(autojump_clock: MockClock) -> None:
+    """Its listener outlives its watch for a moment."""
+    network = Network()
+    async with (
+        open_metadata_cluster(MemoryKV(), "a", is_refused=network.is_refused) as cluster,
+        cluster.client() as client,
+        cluster.watcher() as watcher,
+        _watching(cluster, "x") as dying,
+    ):
+        await _register(client, "x", 1)
+        await wait_view(watcher, lambda view: OwnerId("x") in view.owners)
+        died_at = trio.current_time()
+        dying.cancel()
+        await trio.sleep(0.2)
+        network.refusing.add("x:9094")
+        await wait_view(watcher, lambda view: OwnerId("x") not in view.owners)
+        assert trio.current_time() - died_at < 1
 
 
 async def test_a_newer_registration_is_left_alone(autojump_clock: MockClock) -> None:
