@@ -104,7 +104,7 @@ async def _live(world: World, kill_points: KillPoints) -> None:
     rand = world.rand("cast")
     await world.start_all()
     admin = Admin(world, "admin")
-    first = await admin.create(FIRST_TOPIC, rand.integer(2, 4))
+    first = await admin.create(FIRST_TOPIC, rand.integer(2, 4), admin.drawn_configs(rand))
     world.nursery.start_soon(world.sample_buffers)
     async with trio.open_nursery() as clients:
         workload = Workload(world, clients)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import trio
 from kio.schema.errors import ErrorCode
 
+from libs.concurrency.rand import Rand
 from libs.model.cluster import Topic
 from libs.model.errors import KafscaleError
 from libs.model.ids import Partition, TopicId, TopicName, TopicPartition
@@ -47,6 +48,13 @@ class Admin(Client):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self._deleted: list[TopicId] = []
+
+    def drawn_configs(self, rand: Rand) -> Mapping[str, str]:
+        """Of a topic to be created."""
+        configs = rand.choice(TOPIC_CONFIGS)
+        if self.world.plan.clocks_jump and "retention.ms" in configs:
+            return {}
+        return configs
 
     async def create(self, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> Topic:
         """Creates the topic, or finds that it was created by an attempt whose answer was lost."""
@@ -183,9 +191,7 @@ class AdminLoop:
         await self._make(f"t{self._names}")
 
     async def _make(self, name: str) -> None:
-        configs = self._rand.choice(TOPIC_CONFIGS)
-        if self._world.plan.clocks_jump and "retention.ms" in configs:
-            configs = {}
+        configs = self._admin.drawn_configs(self._rand)
         topic = await self._admin.create(name, self._rand.integer(1, 3), configs)
         self._workload.attend(topic, producers=self._rand.integer(1, 2), consumers=1)
 

@@ -21,6 +21,7 @@ from tests.sim.checkers.stored import Stored, stored
 from tests.sim.checkers.story import Batch, Read, Story, tell
 from tests.sim.checkers.violation import Violation
 from tests.sim.events import DeleteRecordsAcked, DeleteRecordsAsked
+from tests.sim.facts import StateCommitted
 from tests.sim.history import FinalRead, History
 
 NAME = "p1_durable"
@@ -139,7 +140,7 @@ def _lost(batch: Batch, read: FinalRead, offset: int, value: str, there: str) ->
 
 
 def _removed(history: History, story: Story) -> list[Violation]:
-    """Clause 5: each log start that anybody saw."""
+    """Clause 5: each log start that anybody saw, or that was committed: then it is as good as gone."""
     removals = Removals(history, story)
     seen: list[tuple[int, TopicPartition, int]] = [
         (read.answered, read.tp, read.answer.log_start) for read in story.reads if not read.answer.error
@@ -148,6 +149,9 @@ def _removed(history: History, story: Story) -> list[Violation]:
         asked = history.event(event.call)
         assert isinstance(asked, DeleteRecordsAsked)
         seen.append((entry.number, asked.tp, event.log_start))
+    for entry, event in history.each(StateCommitted):
+        if event.state is not None:
+            seen.append((entry.number, event.tp, event.state.log_start_offset))
     if history.end is not None:
         seen += [
             (len(history), tp, read.log_start) for tp, read in history.end.reads.items() if not read.error

@@ -25,6 +25,7 @@ class Removals:
 
     def __init__(self, history: History, story: Story) -> None:
         self._history = history
+        self._story = story
         self._batches: defaultdict[TopicPartition, list[Batch]] = defaultdict(list)
         for batch in story.batches:
             self._batches[batch.sent.tp].append(batch)
@@ -85,9 +86,13 @@ class Removals:
             end = batch.base_offset + len(batch.sent.values)
             if not deleted < end <= log_start:
                 continue
-            if not ages or batch.sent.timestamp_ms + min(ages) > now_ms:
+            if not ages or self._oldest_ms(batch) + min(ages) > now_ms:
                 return (
                     f"the log of {tp} begins at {log_start}: {batch.sent.values[-1]} at {end - 1} is gone,"
                     " and neither DeleteRecords nor retention could take it"
                 )
         return ""
+
+    def _oldest_ms(self, batch: Batch) -> int:
+        """A batch that was sent again may be stored as it was sent first."""
+        return min(each.sent.timestamp_ms for each in self._story.sends_of[batch.sent.values[-1]])

@@ -116,13 +116,20 @@ BUGS = (
         name="out_of_range_without_a_fence",
         rule="13; KafScale",
         checker="p4_frontiers",
-        what="an owner that was left behind answers OFFSET_OUT_OF_RANGE for valid offsets",
+        what="an owner that had a partition once answers OFFSET_OUT_OF_RANGE for valid offsets for ever",
         changes=(
             Change(
                 _FETCHING,
                 "            await fence(self._registry,"
                 " seconds_max=max(request.max_wait_seconds, FENCE_SECONDS_MAX))\n",
                 "            await trio.sleep(0.0 * FENCE_SECONDS_MAX)\n",
+            ),
+            Change(
+                "services.partition_owner.registry",
+                "        self._partitions.clear()\n"
+                "        for partition in dropped:\n"
+                "            partition.close()\n",
+                "        assert dropped is not None\n",
             ),
         ),
     ),
