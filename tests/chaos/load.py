@@ -9,9 +9,10 @@ its pace while the platform is in trouble; 3 an error that an application would 
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -76,6 +77,29 @@ class AckTimes:
         return Pause(partition=partition, seconds=seconds, began_at=began_at)
 
 
+@dataclass(slots=True)
+class MemberNotes:
+    """Of one member of the group, for whoever must find out why it stands still."""
+
+    assigned: tuple[int, ...] = ()
+    assignments: int = 0
+    polled_at: float | None = None
+    """When poll returned last, with or without a record; monotonic, as the others."""
+    record_at: float | None = None
+    told: deque[str] = field(default_factory=lambda: deque(maxlen=8))
+    """The last that its client told: errors, also those that it gets over, and refused commits."""
+
+    def __str__(self) -> str:
+        return (
+            f"partitions {self.assigned} since {self.assignments} assignments, poll returned "
+            f"{_ago(self.polled_at)}, the last record {_ago(self.record_at)}, told {list(self.told)}"
+        )
+
+
+def _ago(moment: float | None) -> str:
+    return "never" if moment is None else f"{time.monotonic() - moment:.1f} s ago"
+
+
 class Load:
     """What goes on in the background; made by `running_load`."""
 
@@ -87,6 +111,7 @@ class Load:
         self.errors: list[str] = []
         """What an application would have seen: failed deliveries, fatal errors."""
         self.history = History()
+        self.members: dict[str, MemberNotes] = {}
         self._lock = threading.Lock()
         self._end_producing = ExitStack()
 
@@ -100,6 +125,17 @@ class Load:
         for poll in list(self.history.polls):
             seen[poll.place.partition] = max(seen[poll.place.partition], poll.place.offset + 1)
         return {partition: far for partition, far in seen.items() if far < ends[partition]}
+
+    def wait_read(self, ends: dict[int, int], *, seconds_max: float) -> None:
+        """Until the group has read up to `ends`; the TimeoutError tells what is missing, and why."""
+        try:
+            wait_until(lambda: not self.behind(ends), seconds_max=seconds_max)
+        except TimeoutError as error:
+            behind = {each: (far, ends[each]) for each, far in sorted(self.behind(ends).items())}
+            members = "\n".join(f"{name}: {notes}" for name, notes in sorted(self.members.items()))
+            raise TimeoutError(
+                f"{error}: (read up to, of) by partition {behind}\n{members}\nerrors: {self.errors}"
+            ) from error
 
     def wait_all_acknowledged_after(self, moment: float, *, seconds_max: float) -> None:
         """Until a record of each partition was acknowledged after `moment` (monotonic)."""
@@ -159,32 +195,46 @@ class Load:
 
     def consume(self, name: str, group: str, stop: threading.Event) -> None:
         """A member of a group at librdkafka's defaults, which commits by itself."""
+        notes = self.members[name] = MemberNotes()
+        seen = self._client_error(name)
+
+        def told(error: Any) -> None:
+            notes.told.append(f"{time.monotonic():.1f}: {error}")
+            seen(error)
+
+        def committed(error: Any, _partitions: Any) -> None:
+            if error is not None:
+                notes.told.append(f"{time.monotonic():.1f}: a commit failed: {error}")
+
         consumer = confluent_kafka.Consumer(
             {
                 **CLIENT,
                 "bootstrap.servers": self.bootstrap,
                 "group.id": group,
                 "auto.offset.reset": "earliest",
-                "error_cb": self._client_error(name),
+                "error_cb": told,
+                "on_commit": committed,
             }
         )
-        life = 0
 
-        def assigned(_consumer: Any, _partitions: Any) -> None:
-            nonlocal life
-            life += 1
+        def assigned(_consumer: Any, partitions: Any) -> None:
+            notes.assignments += 1
+            notes.assigned = tuple(sorted(each.partition for each in partitions))
 
         consumer.subscribe([self.topic], on_assign=assigned)
         try:
             while not stop.is_set():
                 # One by one: a batch may hold records of the assignment before the one that it ends with.
                 message = consumer.poll(0.2)
+                notes.polled_at = time.monotonic()
                 if message is None:
                     continue
                 if message.error() is not None:
-                    self._client_error(name)(message.error())
+                    told(message.error())
                     continue
-                self.history.polls.append(Poll(time.monotonic(), name, life, *_placed(message)))
+                notes.record_at = notes.polled_at
+                place, stamp = _placed(message)
+                self.history.polls.append(Poll(notes.record_at, name, notes.assignments, place, stamp))
         finally:
             consumer.close()
 

@@ -141,9 +141,9 @@ def _settle(load: Load, producers: ExitStack, outcome: Outcome, tell: Tell) -> b
     load.end_producing()
     ends = load.ledger.ends()
     try:
-        wait_until(lambda: not load.behind(ends), seconds_max=RECOVERY_SECONDS_MAX, every_seconds=0.2)
-    except TimeoutError:
-        outcome.findings.append(f"the group has not read all: {load.behind(ends)} of {ends}")
+        load.wait_read(ends, seconds_max=RECOVERY_SECONDS_MAX)
+    except TimeoutError as error:
+        outcome.findings.append(f"the group has not read all: {error}")
         return False
     return True
 

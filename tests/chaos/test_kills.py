@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos.load import Load, Truth, wait_until
+from tests.chaos.load import Load, Truth
 from tests.chaos.scene import (
     LEASE_SECONDS,
     READ_SECONDS_MAX,
@@ -110,5 +110,5 @@ def test_an_owner_that_sleeps_beyond_its_lease_hurts_nobody_when_it_wakes(
 def test_in_the_end_all_of_it_is_read_again_and_the_group_has_read_it_too(scene: Scene, load: Load) -> None:
     ends = load.ledger.ends()
     _holds(scene, load, Truth(scene.bootstrap, TOPIC))
-    wait_until(lambda: not load.behind(ends), seconds_max=READ_SECONDS_MAX)
+    load.wait_read(ends, seconds_max=READ_SECONDS_MAX)
     assert not load.errors

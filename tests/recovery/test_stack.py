@@ -6,7 +6,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.chaos.load import Truth, wait_until
+from tests.chaos.load import Truth
 from tests.chaos.scene import RECOVERY_SECONDS_MAX, Scene, scene_under_load
 from tests.recovery.bucket_command import BucketCommand, of_stack
 from tests.support.background import running
@@ -64,7 +64,7 @@ def test_nothing_acknowledged_is_lost_with_the_metadata_store(tmp_path: Path) ->
             assert len(load.ledger) > acknowledged
             load.end_producing()
             ends = load.ledger.ends()
-            wait_until(lambda: not load.behind(ends), seconds_max=BACK_SECONDS_MAX)
+            load.wait_read(ends, seconds_max=BACK_SECONDS_MAX)
             assert scene.verdict(load, truth) == []
             check_bucket(bucket)
         assert not load.errors

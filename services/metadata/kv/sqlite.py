@@ -5,7 +5,9 @@ Rules:
 1 a change is written and synced first, then applied to the state in memory, from which everything is read;
 2 one writer: the directory is locked while the store is open, and changes happen one after another;
 3 leases live in memory: on opening, the keys of the last process's leases go, as one revision;
-4 after an error of the disk nothing is known: the store refuses everything until it is opened again.
+4 a write that failed and was rolled back wrote nothing, and the next one may succeed: a disk that is full, a
+  quota, a limit of file sizes; after any other error of the disk, a failed sync before all, nothing is known,
+  and the store refuses everything until it is opened again.
 Durability: WAL journal with synchronous=FULL syncs at every commit (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
@@ -40,6 +42,9 @@ PROGRESS_SECONDS = 5.0
 _POOL = "sqlite"
 _FORMAT_VERSION = 1
 _APPLICATION_ID = 0x4B414653  # KAFS
+_NO_ROOM = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+"""Before anything was committed. To SQLite only ENOSPC of a write is FULL; EDQUOT and EFBIG are IOERR_WRITE,
+and the memory that it shares with readers, a file too, has an error of its own."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
@@ -52,6 +57,10 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE TABLE IF NOT EXISTS store (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO store VALUES (1, 1);
 """
+
+
+class _NoRoom(Exception):
+    """A write failed, and nothing of it is in the file."""
 
 
 class _File:
@@ -99,18 +108,17 @@ class _File:
         if dropped:
             self._db.execute("UPDATE store SET revision = revision + 1")
         self._db.execute("COMMIT")
-        (revision,) = self._db.execute("SELECT revision FROM store").fetchone()
         rows = self._db.execute("SELECT key, value, create_revision, mod_revision FROM keys")
         items = [
             KeyValue(key=key, value=value, create_revision=Revision(created), mod_revision=Revision(changed))
             for key, value, created, changed in rows
         ]
-        return Revision(revision), items
+        return self._revision(), items
 
     def write(self, events: Sequence[KeyValue | Deleted], revision: Revision) -> None:
-        """Returns once it is on the disk. Raises sqlite3.Error."""
-        self._db.execute("BEGIN IMMEDIATE")
+        """Returns once it is on the disk. Raises _NoRoom where nothing was written, else sqlite3.Error."""
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             for event in events:
                 if isinstance(event, Deleted):
                     self._db.execute("DELETE FROM keys WHERE key = ?", (event.key,))
@@ -120,10 +128,16 @@ class _File:
                     self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)", (*row, leased))
             self._db.execute("UPDATE store SET revision = ?", (revision,))
             self._db.execute("COMMIT")
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorcode", None) in _NO_ROOM and self._revision() < revision:
+                raise _NoRoom(error.sqlite_errorname) from error
             raise
+
+    def _revision(self) -> Revision:
+        (revision,) = self._db.execute("SELECT revision FROM store").fetchone()
+        return Revision(revision)
 
     def close(self) -> None:
         try:
@@ -245,9 +259,12 @@ class SqliteKV:
         revision = Revision(self._state.revision + 1)
         try:
             await self._threads.run(_POOL, self._file.write, events, revision)
+        except _NoRoom as error:
+            raise Unavailable(
+                f"KAFSCALE_DATA_DIR has no room (its disk, a quota, a limit of file sizes; {error}): "
+                "nothing was written"
+            ) from error
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise Unavailable("the disk of KAFSCALE_DATA_DIR is full: nothing was written") from error
             self._broken = str(error)
             raise Unavailable(
                 f"the metadata store can't be written: {error}", outcome_unknown=True

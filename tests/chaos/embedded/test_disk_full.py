@@ -57,7 +57,7 @@ def _fill(disk: FullDisk, platform: Background[Embedded], load: Load) -> None:
 def _check(platform: Background[Embedded], load: Load) -> None:
     load.end_producing()
     ends = load.ledger.ends()
-    wait_until(lambda: not load.behind(ends), seconds_max=RECOVERY_SECONDS_MAX)
+    load.wait_read(ends, seconds_max=RECOVERY_SECONDS_MAX)
     truth = Truth(platform.value.bootstrap, TOPIC)
     truth.read_on(ends, seconds_max=RECOVERY_SECONDS_MAX)
     assert not judge(load.history, truth.found, is_over=True)
@@ -71,6 +71,19 @@ def test_a_full_disk_stops_produce_until_there_is_room(
     with running_load(platform.value.bootstrap, TOPIC, group="readers") as load:
         _acknowledged(load)
         _fill(disk, platform, load)
+        time.sleep(FULL_SECONDS)
+        disk.make_room(_pid(platform))
+        _acknowledged(load)
+        _check(platform, load)
+
+
+def test_a_group_that_forms_on_a_full_disk_reads_everything_once_there_is_room(
+    disk: FullDisk, platform: Background[Embedded]
+) -> None:
+    """Its members join while nothing can be stored: their claim, their generation, their first commits."""
+    create_topic(platform.value.bootstrap, TOPIC, PARTITIONS)
+    disk.fill(_pid(platform))
+    with running_load(platform.value.bootstrap, TOPIC, group="readers") as load:
         time.sleep(FULL_SECONDS)
         disk.make_room(_pid(platform))
         _acknowledged(load)

@@ -126,6 +126,51 @@ async def test_after_an_error_of_the_disk_the_store_refuses_everything(tmp_path:
             await kv.get("a")
 
 
+def test_a_file_that_may_not_grow_is_written_again_once_it_may(tmp_path: Path) -> None:
+    """In a process of its own: the limit is one of the process."""
+    command = [sys.executable, "-c", _LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+_LIMITED = """
+import resource, sys, trio
+from pathlib import Path
+from libs.model.errors import Unavailable
+from services.metadata.kv.port import ModRevisionIs, Put
+from services.metadata.kv.sqlite import open_sqlite_kv
+
+def limit(size_bytes):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+
+async def refused(kv, size_bytes):
+    limit(size_bytes)
+    try:
+        await kv.txn([], [Put(key="b", value=bytes(300_000))])
+    except Unavailable as error:
+        assert not error.outcome_unknown, error
+    else:
+        raise AssertionError("it was written")
+    assert await kv.get("b") is None
+    limit(resource.RLIM_INFINITY)
+
+async def main():
+    folder = Path(sys.argv[1])
+    async with open_sqlite_kv(folder) as kv:
+        written = await kv.txn([], [Put(key="a", value=b"1")])
+        for size_bytes in (0, 30_000, 200_000):
+            await refused(kv, size_bytes)
+            guard = ModRevisionIs(key="a", revision=written.revision)
+            written = await kv.txn([guard], [Put(key="a", value=bytes(size_bytes))])
+            assert written.succeeded
+    async with open_sqlite_kv(folder) as kv:
+        assert (await kv.get("a")).mod_revision == written.revision
+        assert await kv.get("b") is None
+
+trio.run(main)
+"""
+
+
 async def test_a_cancelled_writer_leaves_state_and_file_agreeing(tmp_path: Path) -> None:
     async with open_sqlite_kv(tmp_path) as kv:
         for number in range(50):
