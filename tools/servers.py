@@ -43,6 +43,24 @@ class ServerError(Exception):
     """A real server did not start or stop; the text ends with the last lines of its log."""
 
 
+def wait_stopped(pid: int) -> None:
+    """After SIGSTOP: until every thread is stopped. `kill` returns at once, and until then they go on."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while not all(_is_stopped(task) for task in Path(f"/proc/{pid}/task").glob("*")):
+        if time.monotonic() > deadline:
+            raise ServerError(f"process {pid} did not stop within {STOP_TIMEOUT_S:.0f} s after SIGSTOP")
+        time.sleep(0.001)
+
+
+def _is_stopped(task: Path) -> bool:
+    """Or gone; a thread that waits for its disk stops when that has answered."""
+    try:
+        state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in {"T", "t", "Z", "X"}
+
+
 def free_ports(count: int) -> tuple[int, ...]:
     """Port numbers that nobody listens on now; someone may take one before it is bound."""
     chosen: list[int] = []
@@ -133,9 +151,10 @@ class RealServer(ABC):
             self._process = None
 
     def pause(self) -> None:
-        """SIGSTOP: the process keeps its sockets and answers nobody."""
+        """SIGSTOP: the process keeps its sockets and answers nobody, from when this returns."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+            wait_stopped(self._process.pid)
 
     def resume(self) -> None:
         """SIGCONT, after `pause`."""

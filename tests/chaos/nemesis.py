@@ -20,6 +20,7 @@ from tests.chaos.etcd_space import ANSWER_SECONDS_MAX, EtcdSpace
 from tests.chaos.links import CLEAR, CUT, STORE_CLEAR, Link, StoreTrouble, Trouble
 from tests.chaos.proxied import Proxied
 from tests.chaos.schedule import CONNECTIONS, PAIRS, Fault
+from tools.servers import wait_stopped
 from tools.stack.layout import OWNERS
 from tools.stack.processes import StackError
 
@@ -139,6 +140,8 @@ class Nemesis:
         child = self._stack.children[name]
         child.send(signal.SIGSTOP)
         try:
+            if child.alive and child.pid is not None:
+                await trio.to_thread.run_sync(wait_stopped, child.pid)
             yield
         finally:
             child.send(signal.SIGCONT)

@@ -27,6 +27,7 @@ from tests.chaos.put_log import Put, PutLog
 from tests.support.background import Background, running
 from tests.support.ledger import Violation, compare_reads
 from tests.support.platform import Platform, open_platform
+from tools.servers import wait_stopped
 from tools.stack.layout import GATEWAYS, OWNERS
 from tools.stack.processes import Child
 from tools.stack.stack import HOST, Stack
@@ -280,11 +281,8 @@ class Scene:
 
 
 def _wait_stopped(child: Child) -> None:
-    """Until the kernel says that it is stopped: the signal alone says it only soon."""
-    status = Path(f"/proc/{child.pid}/stat")
-    wait_until(
-        lambda: status.read_text().rpartition(")")[2].split()[0] == "T", seconds_max=10, every_seconds=0.001
-    )
+    assert child.pid is not None
+    wait_stopped(child.pid)
 
 
 def slowest(pauses: list[Pause], partitions: frozenset[int] = frozenset(range(PARTITIONS))) -> float:
