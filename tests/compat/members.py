@@ -88,7 +88,27 @@ class ConfluentConsumer:
         self._consumer.close()
 
 
+class _Assigned(kafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Collects what was newly assigned."""
+
+    def __init__(self, assigned: set[kafka.TopicPartition]) -> None:
+        self._assigned = assigned
+
+    def on_partitions_revoked(self, revoked: set[kafka.TopicPartition]) -> None:
+        self._assigned -= set(revoked)
+
+    def on_partitions_assigned(self, assigned: set[kafka.TopicPartition]) -> None:
+        self._assigned |= set(assigned)
+
+
 class KafkaPythonConsumer:
+    """Begins each assignment where the group committed, and commits what it polled last, no more.
+
+    Version 3.0.12 does neither, which makes committed offsets go back with any broker: a JoinGroup that ends
+    between two polls is thrown away and sent again, so that a member misses a generation in which others read
+    on; and what is assigned to it before and after keeps its position, which a plain `commit` then stores.
+    """
+
     def __init__(
         self,
         bootstrap: str,
@@ -98,8 +118,9 @@ class KafkaPythonConsumer:
         assignor: type[kafka.coordinator.assignors.abstract.AbstractPartitionAssignor] | None = None,
     ) -> None:
         chosen = {} if assignor is None else {"partition_assignment_strategy": [assignor]}
+        self._polled: dict[kafka.TopicPartition, kafka.OffsetAndMetadata] = {}
+        self._assigned: set[kafka.TopicPartition] = set()
         self._consumer = kafka.KafkaConsumer(
-            topic,
             bootstrap_servers=bootstrap,
             group_id=group,
             auto_offset_reset="earliest",
@@ -107,14 +128,31 @@ class KafkaPythonConsumer:
             heartbeat_interval_ms=HEARTBEAT_MS,
             **chosen,
         )
+        self._consumer.subscribe([topic], listener=_Assigned(self._assigned))
 
     def poll(self) -> Sequence[Position]:
         polled = self._consumer.poll(timeout_ms=int(POLL_SECONDS * 1000))
+        for at in self._assigned:
+            polled.pop(at, None)  # read again, from where the group is
+        self._begin_where_the_group_is()
+        self._polled = {
+            at: kafka.OffsetAndMetadata(records[-1].offset + 1, "", -1) for at, records in polled.items()
+        }
         return [(each.partition, each.offset) for records in polled.values() for each in records]
 
     def commit(self) -> None:
-        with suppress(kafka.errors.CommitFailedError, kafka.errors.RebalanceInProgressError):
-            self._consumer.commit()
+        if self._polled:
+            with suppress(kafka.errors.CommitFailedError, kafka.errors.RebalanceInProgressError):
+                self._consumer.commit(self._polled)
+
+    def _begin_where_the_group_is(self) -> None:
+        for at in tuple(self._assigned):
+            committed = self._consumer.committed(at)
+            if committed is None:
+                self._consumer.seek_to_beginning(at)
+            else:
+                self._consumer.seek(at, committed)
+            self._assigned.discard(at)
 
     def close(self) -> None:
         self._consumer.close()

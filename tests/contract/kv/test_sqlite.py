@@ -198,7 +198,7 @@ async def test_a_slow_watcher_is_told_that_it_missed_something(tmp_path: Path) -
 
 async def test_a_lease_that_ends_is_deleted_from_the_file(tmp_path: Path) -> None:
     async with open_sqlite_kv(tmp_path) as kv:
-        lease_id = await kv.grant_lease(ttl_seconds=0.05)
+        lease_id = await kv.grant_lease(ttl_seconds=1)  # time enough to use it
         result = await kv.txn([], [Put(key="a", value=b"", lease_id=lease_id)])
         async with kv.watch("", after_revision=result.revision) as batches:
             with trio.fail_after(10):
