@@ -15,7 +15,7 @@ async def test_a_deadline_ends_the_call_on_both_sides(transport: str) -> None:
     cancelled = trio.Event()
 
     async def handle(stream: Any) -> None:
-        assert 0 < stream.deadline.time_remaining() <= 0.2
+        assert 0 < stream.deadline.time_remaining() <= 1
         try:
             await trio.sleep_forever()
         finally:
@@ -23,7 +23,7 @@ async def test_a_deadline_ends_the_call_on_both_sides(transport: str) -> None:
 
     async with connected(transport, handle) as pair:
         with pytest.raises(Unavailable) as caught:
-            await pair.stub.Unary(value(b"x"), timeout=0.2)
+            await pair.stub.Unary(value(b"x"), timeout=1)
         assert caught.value.reason is Reason.TIMED_OUT
         assert caught.value.outcome_unknown
         with trio.fail_after(5):
@@ -57,18 +57,20 @@ async def test_without_a_deadline_there_is_none(transport: str) -> None:
 
 @both_transports
 async def test_the_callers_cancel_scope_travels(transport: str) -> None:
-    remaining: list[float] = []
+    seen: list[tuple[float, float]] = []
 
     async def handle(stream: Any) -> None:
-        remaining.append(stream.deadline.time_remaining())
+        remaining = stream.deadline.time_remaining()
+        seen.append((remaining, trio.current_time() + remaining))
         await trio.sleep_forever()
 
     async with connected(transport, handle) as pair:
-        with trio.move_on_after(0.2) as scope:
+        with trio.move_on_after(1) as scope:
             await pair.stub.Unary(value(b"x"))
         assert scope.cancelled_caught
-        assert len(remaining) == 1
-        assert 0.2 < remaining[0] < 0.5
+        ((remaining, ends_at),) = seen
+        assert remaining < 1.3
+        assert ends_at > scope.deadline, "the server gives up only after the caller did"
 
 
 @both_transports
@@ -85,9 +87,9 @@ async def test_a_server_passes_its_deadline_on(transport: str) -> None:
             await stream.send_message(await inner.stub.Unary(await stream.recv_message()))
 
         async with connected(transport, middle) as outer:
-            assert await outer.stub.Unary(value(b"x"), timeout=5) == value(b"x")
+            assert await outer.stub.Unary(value(b"x"), timeout=30) == value(b"x")
     assert len(remaining) == 1
-    assert 4 < remaining[0] <= 5.25
+    assert 20 < remaining[0] <= 30.25
 
 
 @both_transports
