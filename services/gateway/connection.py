@@ -17,9 +17,10 @@ import structlog
 import trio
 from kio.static.protocol import Entity
 
+from libs.concurrency.byte_budget import ByteBudget
 from libs.model.errors import Invalid, KafscaleError, Reason
 from libs.telemetry.spans import span
-from services.gateway.admission import ByteBudget, Lease
+from services.gateway.admission import Lease, lease
 from services.gateway.codec import API_VERSIONS_KEY, Schema, read_body, read_header, schema_of
 from services.gateway.context import Gateway
 from services.gateway.framing import FrameReader
@@ -152,7 +153,7 @@ class Connection:
                     )
                 )
             )
-        return await self._budget.take(length)
+        return await lease(self._budget, length)
 
     async def _frame(self) -> bytes:
         while True:
@@ -231,12 +232,12 @@ class Connection:
             self._turns.popleft()
             turn.request.release()
             self._unanswered -= 1
-            self._unanswered_bytes -= turn.request.lease.size
+            self._unanswered_bytes -= turn.request.lease.size_bytes
             self._signal()
             self._gateway.recorder.request_done(
                 turn.handler.name,
                 seconds=trio.current_time() - turn.arrived,
-                request_bytes=turn.request.lease.size,
+                request_bytes=turn.request.lease.size_bytes,
                 response_bytes=sent,
             )
 

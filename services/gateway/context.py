@@ -11,8 +11,8 @@ from libs.clients.groups import GroupsClient
 from libs.clients.metadata import MetadataClient
 from libs.clients.view import ClusterView
 from libs.clients.watcher import ClusterWatcher
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
-from services.gateway.admission import ByteBudget
 from services.gateway.brokers import Brokers
 from services.gateway.config import GatewayOptions
 from services.gateway.lag import ConsumerLag
@@ -22,6 +22,7 @@ from services.gateway.routing.appends import AppendRouter
 from services.gateway.routing.fetches import FetchRouter
 from services.gateway.routing.owners import Owners
 from services.gateway.topics import Topics
+from services.gateway.unknown_topics import UnknownTopics
 
 if TYPE_CHECKING:
     from services.gateway.handler import Versions
@@ -44,6 +45,7 @@ class Gateway:
     clock: Clock
     recorder: Recorder
     lag: ConsumerLag
+    unknown_topics: UnknownTopics
 
     @property
     def view(self) -> ClusterView:

@@ -10,8 +10,9 @@ from typing import Final
 import trio
 
 from libs.clients.owner import FetchedPartition, FetchPartition
+from libs.concurrency.byte_budget import ByteBudget
 from libs.model.errors import Moved, Unavailable
-from services.gateway.admission import ByteBudget, Lease
+from services.gateway.admission import Lease, lease
 from services.gateway.routing.fetches import FetchLimits, FetchRouter
 
 _RESERVED_BYTES: Final = 1024 * 1024
@@ -36,14 +37,14 @@ async def fetch_within(
 ) -> tuple[list[FetchedPartition], Lease]:
     """The answers and the room that they take, which the caller releases when they are sent."""
     wanted = sum(max(each.max_bytes, 0) for each in partitions)
-    lease = await budget.take(min(_RESERVED_BYTES, limits.max_bytes, wanted))
+    room = await lease(budget, min(_RESERVED_BYTES, limits.max_bytes, wanted))
     try:
         answers = await router.fetch(partitions, limits)
         size = sum(len(each.records) for each in answers)
-        lease.resize(size)
+        room.resize(size)
         if not size and any(isinstance(each.error, Moved | Unavailable) for each in answers):
             await trio.sleep(min(_PAUSE_SECONDS, limits.max_wait_ms / 1000))
     except BaseException:
-        lease.release()
+        room.release()
         raise
-    return answers, lease
+    return answers, room

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from libs.chassis.open_files import open_files_max
-from services.gateway.admission import ByteBudget
+from libs.concurrency.byte_budget import ByteBudget
 from services.gateway.connection import Connection
 from services.gateway.context import Gateway
 from services.gateway.handler import Handler

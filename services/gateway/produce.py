@@ -45,8 +45,15 @@ class Batch:
 
 def check_records(at: TopicPartition, topic: Topic, records: bytes | None) -> Batch:
     """Checks one partition's records; never raises, errors are inside."""
+    return check_batch(records, at=at, bytes_max=batch_bytes_max(topic))
+
+
+def check_batch(
+    records: bytes | None, *, at: TopicPartition | None = None, bytes_max: int = RECORD_BATCH_BYTES_CEILING
+) -> Batch:
+    """The same where the topic is unknown, and the batch goes nowhere."""
     try:
-        batches = validate_records(records or b"", batch_bytes_max=batch_bytes_max(topic))
+        batches = validate_records(records or b"", batch_bytes_max=bytes_max)
         if len(batches) != 1:
             raise Invalid(
                 f"{len(batches)} record batches for one partition; one is allowed (KIP-98)",

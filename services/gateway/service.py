@@ -14,12 +14,12 @@ from libs.chassis.listeners import port_of
 from libs.clients.groups import GroupsClient
 from libs.clients.metadata import MetadataClient
 from libs.clients.watcher import ClusterWatcher, Connect
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Gateway as GatewayRecord
 from libs.model.ids import BrokerId, GatewayId
 from libs.telemetry.metrics import Labels
-from services.gateway.admission import ByteBudget
 from services.gateway.brokers import Brokers
 from services.gateway.config import GatewayOptions
 from services.gateway.context import Gateway
@@ -33,6 +33,7 @@ from services.gateway.routing.appends import AppendRouter
 from services.gateway.routing.fetches import FetchRouter
 from services.gateway.routing.owners import OwnerLink, Owners
 from services.gateway.topics import Topics
+from services.gateway.unknown_topics import UnknownTopics
 
 _NO_BROKER_ID = BrokerId(-1)
 _DEREGISTER_SECONDS = 1.0
@@ -186,6 +187,7 @@ async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside
             clock=clock,
             recorder=recorder,
             lag=lag,
+            unknown_topics=UnknownTopics(),
         )
         budget = ByteBudget(options.in_flight_bytes_max)
         listener = KafkaListener(gateway=gateway, handlers=HANDLERS, budget=budget)

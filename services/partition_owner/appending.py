@@ -11,13 +11,13 @@ nobody reads stop the reading as well.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
 from libs.model.errors import Invalid, KafscaleError, Moved, Overloaded, Reason
 from libs.model.ids import NO_TIMESTAMP_MS, TopicPartition
 from libs.model.limits import CHAIN_OBJECT_BYTES_MAX
 from libs.records import BatchView, split_batches, with_log_append_time
 from libs.telemetry.spans import span
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.partition import Partition
 from services.partition_owner.recorder import Recorder
 from services.partition_owner.registry import Registry, moved

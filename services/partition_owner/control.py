@@ -14,10 +14,10 @@ import trio
 from libs.clients.metadata import MetadataClient
 from libs.clients.view import ClusterView
 from libs.clients.watcher import ClusterWatcher
+from libs.concurrency.byte_budget import ByteBudget
 from libs.model.errors import Invalid, NotFound, Unavailable
 from libs.model.ids import OwnerId, Partition, SessionId, TopicName, TopicPartition
 from services.partition_owner.assignments import Hold
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.partition import PartitionPhase
 from services.partition_owner.registry import Registry
 from services.partition_owner.session import SessionKeeper

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import trio
 
+from libs.concurrency.byte_budget import ByteBudget
 from libs.model.errors import KafscaleError, Moved
 from libs.model.ids import TopicPartition
 from libs.telemetry.spans import span
 from services.partition_owner.access import FENCE_SECONDS_MAX, fence, find_readable, out_of_range
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.partition import Partition
 from services.partition_owner.read_plan import cut, ranges_to_read
 from services.partition_owner.reader import Loaded, Reader

@@ -13,13 +13,13 @@ import trio
 
 from libs.clients.convert import topic_partition
 from libs.clients.errors import to_proto
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
 from libs.model.errors import KafscaleError
 from libs.model.ids import TopicPartition
 from proto.owner import owner_pb2 as wire
 from proto.owner.owner_grpc import PartitionOwnerBase
 from services.partition_owner.appending import Answer, AppendPart, AppendStream
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.compaction.delete_records import RecordDeleter
 from services.partition_owner.fetching import Fetch, FetchedPart, Fetcher, FetchPart, FetchWait
 from services.partition_owner.list_offsets import OffsetFinder

@@ -15,6 +15,7 @@ import trio
 
 from libs.clients.metadata import MetadataClient
 from libs.clients.watcher import ClusterWatcher
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.concurrency.threads import Threads
@@ -25,7 +26,6 @@ from libs.objectstore.port import ObjectStore
 from libs.rpc import IServable
 from services.partition_owner.archive import Archive, ArchiveLimits, ArchiveStatistics
 from services.partition_owner.assignments import Assignments
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads, ColdReadStatistics
 from services.partition_owner.collection.collector import CollectionStatistics
 from services.partition_owner.collection.openings import Openings

@@ -7,13 +7,14 @@ lowest served, and the lowest that any client of today uses.
 from collections.abc import Sequence
 from typing import Any
 
+import trio
 from kio.schema.errors import ErrorCode
 from kio.serial.readers import tz_aware_from_i64
 from kio.static.primitive import i64
 from kio.static.protocol import Entity
 
 from libs.clients.owner import Appended
-from libs.model.errors import Invalid, KafscaleError
+from libs.model.errors import Invalid, KafscaleError, Moved
 from libs.telemetry.spans import span
 from services.gateway.codec import NO_THROTTLE, Schema, milliseconds_of
 from services.gateway.context import Gateway
@@ -141,12 +142,18 @@ class StartedProduce:
 
 
 def _check(gateway: Gateway, topic: Any, partition: Any) -> Batch:
+    name, topic_id = getattr(topic, "name", None), getattr(topic, "topic_id", None)
+    place = (name or topic_id, partition.index)
     try:
-        found = gateway.topics.find(getattr(topic, "name", None), getattr(topic, "topic_id", None))
+        found = gateway.topics.find(name, topic_id)
         at = gateway.topics.partition(found, partition.index)
     except KafscaleError as error:
+        gateway.unknown_topics.refuse(place, partition.records, trio.current_time())
         return failed_batch(error)
-    return check_records(at, found, partition.records)
+    batch = check_records(at, found, partition.records)
+    if batch.error is None and gateway.unknown_topics.holds_back(place, batch, trio.current_time()):
+        return failed_batch(Moved("an earlier batch of this producer was refused, send both again"))
+    return batch
 
 
 HANDLER = Handler(api_key=0, name="produce", versions=Versions(low=3, high=13, advertised_low=0), start=start)

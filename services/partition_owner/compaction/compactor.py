@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import trio
 
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.concurrency.threads import Threads
@@ -30,7 +31,6 @@ from libs.segments.manifest import Manifest, SegmentRef, encode_manifest
 from libs.segments.segment import EncodedSegment, parse_segment
 from libs.segments.wal import ProducerRun
 from libs.telemetry.spans import span
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReads
 from services.partition_owner.compaction.build import Piece, build, epochs_below, merge, segment_ref
 from services.partition_owner.compaction.committing import Committer

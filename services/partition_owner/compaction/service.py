@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import trio
 
 from libs.clients.metadata import MetadataClient
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.concurrency.threads import Threads
 from libs.objectstore.port import ObjectStore
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads
 from services.partition_owner.compaction.background import Background, BackgroundLimits
 from services.partition_owner.compaction.committing import Committer

@@ -6,8 +6,9 @@ collection takes: the run gives it its time (`EndState.collected`), and what bec
 Clauses, of what may stay:
 1 of a live session's chain: what a state names and what follows, or all of it above the durable end; of an
   ended one: what a state names, the seal at its end; of both the greatest marker, indexes over what stays;
-2 in a partition's folder: what its state's manifest or its newest manifest names, and uploads of the
-  assignment's own epoch that no state ever named;
+2 in a partition's folder: what its state's manifest or its newest manifest names, and of the assignment's
+  own epoch, until it is over: uploads that no state ever named, and what a late PUT brought back after it was
+  dropped and deleted: nobody but that epoch's owner could tell it from an upload in flight;
 3 nothing of a deleted topic; `meta/` stays;
 4 nor records that retention by time had to take `grace_seconds` ago.
 """
@@ -31,7 +32,7 @@ from tests.sim.checkers.no_live_collected import keys_of
 from tests.sim.checkers.stored import Stored, stored
 from tests.sim.checkers.story import tell
 from tests.sim.checkers.violation import Violation
-from tests.sim.facts import ObjectWritten, StateCommitted
+from tests.sim.facts import ObjectDeleted, ObjectWritten, StateCommitted
 from tests.sim.history import EndState, History
 
 NAME = "no_orphan"
@@ -91,9 +92,11 @@ class _Judge:
     greatest_marker: dict[SessionId, int] = field(default_factory=dict)
     manifest_keys: dict[TopicPartition, frozenset[str]] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
+    deleted: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.written = {event.key: entry.number for entry, event in self.history.each(ObjectWritten)}
+        self.deleted = {event.key: entry.number for entry, event in self.history.each(ObjectDeleted)}
         for state in self.end.states.values():
             for each in state.positions:
                 least = self.least_named.get(each.session, each.from_seq)
@@ -187,9 +190,11 @@ class _Judge:
         if key in self.manifest_keys.get(tp, ()):
             return
         assignment = self.end.assignments.get(tp)
-        if key in self.dropped:
+        is_over = assignment is not None and epoch < assignment.leader_epoch
+        came_back = key in self.deleted and self.written.get(key, -1) > self.deleted[key]
+        if key in self.dropped and (is_over or not came_back):
             yield "a committed manifest named it, and a later one does not"
-        elif assignment is not None and epoch < assignment.leader_epoch:
+        elif is_over:
             yield f"no manifest names it, and epoch {epoch} is over"
 
 

@@ -182,7 +182,7 @@ BUGS = (
         what="unflushed bytes are counted and not bounded",
         changes=(
             Change(
-                "services.partition_owner.byte_budget",
+                "libs.concurrency.byte_budget",
                 "        if not self._waiting and self._fits(size_bytes):\n",
                 "        if not self._waiting:\n",
             ),

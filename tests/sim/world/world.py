@@ -4,10 +4,12 @@ Owns: joining ports and services, the lives of processes, the count of operation
 what clients and the nemesis do (actors), judging (checkers).
 """
 
+import traceback
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -240,8 +242,19 @@ class World:
         if process.error is None:
             return
         if self.members[process.name].process is process:
-            error = f"{type(process.error).__name__}: {process.error}"
+            error = "; ".join(_causes(process.error))
             self.history.add(process.name, ProcessEnded(process=process.name, killed=False, error=error))
+
+
+def _causes(error: BaseException) -> Iterator[str]:
+    """What a process died of, each with the line that raised it: nurseries wrap it in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+        return
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}:{frame.lineno} {frame.name})" for frame in last)
+    yield f"{type(error).__name__}: {error}{where}"
 
 
 @asynccontextmanager

@@ -76,10 +76,12 @@ class FakeMetadata(MetadataBase):
         self.gateways[gateway.gateway_id] = gateway
         self._tell(api.Change(gateway=convert.gateway_message(gateway)))
 
-    def create(self, name: str, partitions: int = 1, **configs: str) -> Topic:
+    def create(
+        self, name: str, partitions: int = 1, *, topic_id: TopicId | None = None, **configs: str
+    ) -> Topic:
         topic = Topic(
             name=TopicName(name),
-            topic_id=TopicId(self.rand.uuid()),
+            topic_id=topic_id or TopicId(self.rand.uuid()),
             partitions=partitions,
             configs={key.replace("_", "."): value for key, value in configs.items()},
         )

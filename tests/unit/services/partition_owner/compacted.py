@@ -10,6 +10,7 @@ from uuid import UUID
 
 import trio
 
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import ManualClock
 from libs.concurrency.threads import Threads
 from libs.model.cluster import ChainPosition, Topic
@@ -38,7 +39,6 @@ from libs.segments.keys import (
 from libs.segments.manifest import EpochStart, Manifest, SegmentRef, encode_manifest
 from libs.segments.segment import SegmentBatch, encode_segment
 from libs.segments.wal import PendingRange, encode_wal
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads
 from services.partition_owner.fetching import Fetch, FetchedPart, Fetcher, FetchPart, FetchWait
 from services.partition_owner.footers import FooterReader

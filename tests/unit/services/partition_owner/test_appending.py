@@ -5,13 +5,13 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from libs.clients.owner import Appended
+from libs.concurrency.byte_budget import ByteBudget
 from libs.concurrency.clock import LoopClock, ManualClock
 from libs.model.errors import Invalid, KafscaleError, Moved, Reason
 from libs.model.ids import LeaderEpoch
 from libs.objectstore.memory import MemoryObjectStore
 from libs.records import split_batches
 from services.partition_owner.appending import BATCHES_MAX, AppendPart, AppendStream
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.partition import PartitionPhase
 from services.partition_owner.registry import Registry
 from tests.support.owners import EPOCH_MS, batch, fetch, open_owner_cluster, part, tp_of

@@ -5,8 +5,8 @@ from functools import partial
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from libs.concurrency.byte_budget import ByteBudget
 from libs.model.errors import KafscaleError, Moved, Reason
-from services.partition_owner.byte_budget import ByteBudget
 from services.partition_owner.cold_reads import ColdReadLimits, ColdReads
 from services.partition_owner.fetching import Fetch, FetchedPart, Fetcher, FetchPart, FetchWait
 from services.partition_owner.partition import PartitionPhase

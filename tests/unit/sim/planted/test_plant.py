@@ -5,13 +5,13 @@ from contextlib import suppress
 
 import pytest
 
-from services.partition_owner.byte_budget import ByteBudget
+from libs.concurrency.byte_budget import ByteBudget
 from tests.sim.checkers.judge import CHECKERS
 from tests.sim.planted.bug import Change, PlantedBug
 from tests.sim.planted.catalogue import BUGS
 from tests.sim.planted.plant import PlantError, planted
 
-_BUDGET = "services.partition_owner.byte_budget"
+_BUDGET = "libs.concurrency.byte_budget"
 
 
 def bug_of(*changes: Change) -> PlantedBug:

@@ -181,3 +181,30 @@ async def test_a_parked_fetch_holds_no_later_produce_up(served: Served) -> None:
             produced = await client.receive()
     assert fetched.responses[0].partitions[0].records == owner.logs[at(served)][0]
     assert produced.responses[0].partition_responses[0].error_code is ErrorCode.none
+
+
+@pytest.mark.parametrize("version", [9, 13])
+async def test_a_batch_sent_behind_one_whose_topic_was_not_known_yet_waits_for_it(
+    served: Served, version: int
+) -> None:
+    """The topic becomes known here between two requests that the client had sent one behind the other."""
+    topic = served.cluster.metadata.topics["orders"]
+    served.cluster.metadata.delete("orders")
+    await served.cluster.wait_seen()
+
+    def sent(sequence: int) -> Any:
+        request = values({0: batch(b"a", producer_id=7, sequence=sequence)})
+        request["topic_data"][0]["topic_id"] = topic.topic_id
+        return request
+
+    async def ask(sequence: int) -> Any:
+        answer = await client.ask(0, version, sent(sequence))
+        return answer.responses[0].partition_responses[0]
+
+    unknown = ErrorCode.unknown_topic_id if version == 13 else ErrorCode.unknown_topic_or_partition
+    async with connected(served.port) as client:
+        assert (await ask(0)).error_code is unknown
+        topic = served.cluster.metadata.create("orders", 1, topic_id=topic.topic_id)
+        await served.cluster.wait_seen()
+        assert (await ask(1)).error_code is ErrorCode.not_leader_or_follower
+        assert [(await ask(sequence)).base_offset for sequence in (0, 1)] == [0, 1]

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from services.partition_owner.byte_budget import ByteBudget
+from libs.concurrency.byte_budget import ByteBudget
 
 
 async def test_first_come_first_served() -> None:
@@ -52,3 +52,27 @@ async def test_cancelled_takes_nothing_and_lets_the_next_in() -> None:
         assert budget.waiting == 2
         scope.cancel()
     assert budget.used_bytes == 10
+
+
+async def test_who_was_cancelled_and_let_in_before_it_ran_again_took_nothing() -> None:
+    """The cancellation is on its way, and is not taken back because room is made meanwhile."""
+    budget = ByteBudget(10)
+    await budget.take(10)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(budget.take, 7)
+            await wait_all_tasks_blocked()
+            scope.cancel()
+            budget.give_back(10)
+    assert scope.cancelled_caught
+    assert (budget.used_bytes, budget.waiting) == (0, 0)
+
+
+async def test_who_is_larger_than_the_budget_passes_alone() -> None:
+    budget = ByteBudget(100)
+    await budget.take(500)
+    with trio.move_on_after(0.01):
+        await budget.take(1)
+    assert (budget.used_bytes, budget.waiting) == (500, 0)
+    budget.give_back(500)
+    assert budget.used_bytes == 0
