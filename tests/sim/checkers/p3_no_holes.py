@@ -6,11 +6,14 @@ exactly once, across owner changes."
 Owns: the judgement of that sentence. Does not own: which value an offset has (promises 1 and 2).
 Clauses: 1 each answer begins at its position and has no gap; 2 the final read has none from log start to high
 watermark; 3 a value is once in its partition, or as often as it was sent without idempotence; 4 a producer's
-sequences rise by one in the order of the log, from 0 on where the log is known from its beginning.
+sequences rise by one in the order of the log, from 0 on where the log is known from its beginning; or from
+the first that its client sent again after it had given all before it up: nobody knows that producer then, and
+whatever comes first is taken, as in Kafka.
 """
 
 from collections import defaultdict
 from itertools import pairwise
+from math import inf
 from typing import NamedTuple
 
 from libs.model.ids import TopicPartition
@@ -118,13 +121,32 @@ def _out_of_order(story: Story, tp: TopicPartition, known: dict[int, SeenAt]) ->
     found = []
     for (producer_id, epoch), records in of_producer.items():
         first = records[0]
-        if first.sequence != 0 and 0 in known and unbroken[first.offset] == unbroken[0]:
+        if (
+            first.sequence != 0
+            and 0 in known
+            and unbroken[first.offset] == unbroken[0]
+            and not _given_up_before(story, tp, (producer_id, epoch), first)
+        ):
             found.append(_wrong(tp, producer_id, epoch, None, first, known))
         for before, after in pairwise(records):
             complete = unbroken[before.offset] == unbroken[after.offset]
             if after.sequence <= before.sequence or (complete and after.sequence != before.sequence + 1):
                 found.append(_wrong(tp, producer_id, epoch, before, after, known))
     return found
+
+
+def _given_up_before(story: Story, tp: TopicPartition, producer: tuple[int, int], first: _Numbered) -> bool:
+    """Whether the client sent `first` when it had heard of all that goes before it, and of no success."""
+    sends = {
+        batch.asked: batch
+        for batches in story.sends_of.values()
+        for batch in batches
+        if batch.sent.tp == tp and (batch.sent.producer_id, batch.sent.producer_epoch) == producer
+    }
+    earlier = [batch for batch in sends.values() if batch.sent.base_sequence < first.sequence]
+    own = [asked for asked, batch in sends.items() if first.value in batch.sent.values]
+    heard = max((inf if batch.answered is None else batch.answered for batch in earlier), default=inf)
+    return not any(batch.promised for batch in earlier) and max(own) > heard
 
 
 def _unbroken(known: dict[int, SeenAt]) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """Promise 3: histories that keep it, and histories that don't."""
 
 from tests.sim.checkers.p3_no_holes import check
+from tests.sim.events import ProduceUnknown
 from tests.unit.sim.checkers.telling import Telling
 
 
@@ -59,6 +60,18 @@ def test_a_batch_is_missing_between_two() -> None:
 def test_a_producer_begins_in_the_middle() -> None:
     (violation,) = check(told().end("b", "x", "c", "d"))
     assert "first of all" in violation.what
+
+
+def test_a_producer_that_gave_its_first_batch_up_begins_behind_it() -> None:
+    telling = Telling()
+    first = telling.sent("a", producer=(7, 0, 0))
+    telling.sent("b", producer=(7, 0, 1))
+    assert len(check(telling.end("b"))) == 1, "it was sent when nobody had heard of the first"
+    telling.add(ProduceUnknown(call=first, error="no answer in time"))
+    telling.sent("b", producer=(7, 0, 1))
+    assert check(telling.end("b")) == []
+    telling.sent("a", producer=(7, 0, 0))
+    assert len(check(telling.end("b"))) == 1, "the first was not given up"
 
 
 def test_what_is_below_the_log_start_is_not_missing() -> None:

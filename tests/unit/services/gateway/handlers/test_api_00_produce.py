@@ -9,7 +9,7 @@ import trio.testing
 from kio.schema.errors import ErrorCode
 
 from libs.model.errors import Invalid, Overloaded, Reason, Unavailable
-from libs.model.ids import Partition, TopicPartition
+from libs.model.ids import Partition, TopicName, TopicPartition
 from tests.unit.services.gateway.client import Client, batch, connected
 from tests.unit.services.gateway.cluster import Served
 
@@ -188,7 +188,7 @@ async def test_a_batch_sent_behind_one_whose_topic_was_not_known_yet_waits_for_i
     served: Served, version: int
 ) -> None:
     """The topic becomes known here between two requests that the client had sent one behind the other."""
-    topic = served.cluster.metadata.topics["orders"]
+    topic = served.cluster.metadata.topics[TopicName("orders")]
     served.cluster.metadata.delete("orders")
     await served.cluster.wait_seen()
 
