@@ -151,10 +151,9 @@ class Proxies:
         if front.name.startswith("gateway"):
             return CLIENTS  # nobody else speaks Kafka: saves the look
         try:
-            port = stream.socket.getpeername()[1]
+            return holder_of(stream, self._pids()) or CLIENTS
         except OSError:
             return CLIENTS  # gone already
-        return holder_of(port, self._pids()) or CLIENTS
 
     async def _connected(self, front: Front, link: Link, stream: trio.SocketStream) -> None:
         await link.forth.wait_open()

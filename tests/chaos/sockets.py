@@ -1,6 +1,7 @@
 """Whose connection it is, whether a port is listened on, and ending a connection with RST. Linux.
 
-Owns: /proc/net/tcp (proc(5)), SO_LINGER. Does not own: what is done with the answer.
+Owns: sock_diag(7), /proc, SO_LINGER. Does not own: what is done with the answer.
+Rule: 1 the kernel is asked for a socket by both of its ends: one port may have connections to several places.
 """
 
 import os
@@ -8,7 +9,6 @@ import socket
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import trio
 
@@ -16,17 +16,29 @@ HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.05
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
+# linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_ALL_STATES = 0xFFFFFFFF
+_HEADER = struct.Struct("=IHHII")
+_REQUEST = struct.Struct("=BBxxI")
+"""Family, protocol, states."""
+_SOCKET_ID = struct.Struct("!HH4s12x4s12x")
+"""Ports and addresses, the asked-for socket's own first."""
+_ANY_AND_NO_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+"""Interface and cookie: any."""
+_INODE_AT = 68
+"""In struct inet_diag_msg."""
 
-def holder_of(port: int, pids: Mapping[str, int]) -> str | None:
-    """The name of the process that holds the socket bound to 127.0.0.1:`port`; None: none of `pids` does.
 
-    A proxy that serves several processes asks this for the other end of each connection: so one address per
-    target is enough, whoever learnt it from whom.
+def holder_of(stream: trio.SocketStream, pids: Mapping[str, int]) -> str | None:
+    """The name of the process at the other end of a connection over loopback; None: none of `pids` is.
+
+    A proxy that serves several processes asks this for each connection: so one address per target is enough,
+    whoever learnt it from whom. Raises OSError where the connection is gone.
     """
-    inode = _inode_of(port)
-    if inode is None:
-        return None
-    wanted = f"socket:[{inode}]"
+    wanted = f"socket:[{_inode_of(stream.socket.getpeername(), stream.socket.getsockname())}]"
     for name, pid in pids.items():
         with suppress(OSError):  # it ended meanwhile
             for file in os.listdir(f"/proc/{pid}/fd"):
@@ -36,14 +48,20 @@ def holder_of(port: int, pids: Mapping[str, int]) -> str | None:
     return None
 
 
-def _inode_of(port: int) -> str | None:
-    local = f"0100007F:{port:04X}"
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[1].endswith(local) and fields[9] != "0":
-                return fields[9]
-    return None
+def _inode_of(local: tuple[str, int], remote: tuple[str, int]) -> int:
+    """Of the socket bound to `local` and connected to `remote`. Raises OSError where there is none."""
+    place = _SOCKET_ID.pack(local[1], remote[1], socket.inet_aton(local[0]), socket.inet_aton(remote[0]))
+    request = _REQUEST.pack(socket.AF_INET, socket.IPPROTO_TCP, _ALL_STATES) + place + _ANY_AND_NO_COOKIE
+    header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.sendall(header + request)
+        answer = kernel.recv(4096)
+    _, kind, *_ = _HEADER.unpack_from(answer)
+    if kind != _SOCK_DIAG_BY_FAMILY:
+        (number,) = struct.unpack_from("=i", answer, _HEADER.size)
+        raise OSError(-number, os.strerror(-number))
+    (inode,) = struct.unpack_from("=I", answer, _HEADER.size + _INODE_AT)
+    return int(inode)
 
 
 async def is_listening(port: int) -> bool:

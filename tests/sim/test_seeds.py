@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from datetime import UTC, datetime
 from multiprocessing import get_context
 
 import pytest
@@ -16,7 +17,7 @@ from tests.sim.report import replay
 from tests.sim.run import run_seed
 from tests.sim.world.determinism import HASH_SEED
 
-FRESH_SEEDS = 10
+FRESH_SEEDS = 50
 STEPS = 2000
 JOBS = 2
 REGRESSIONS = (1, 2, 3022, 3025)
@@ -24,8 +25,8 @@ REGRESSIONS = (1, 2, 3022, 3025)
 
 
 def first_fresh_seed() -> int:
-    """The same ones until the faults that fresh ones found are mended (261123007 at 83831f8)."""
-    return 5001
+    """Another one each day: a failure can be seen again for the rest of it, and replayed for ever."""
+    return int(f"{datetime.now(tz=UTC):%y%m%d}") * 1000
 
 
 @pytest.fixture(scope="module")

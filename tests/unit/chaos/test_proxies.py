@@ -161,11 +161,37 @@ async def test_two_processes_at_one_address_are_told_apart() -> None:
         async with listeners[0], trio.open_nursery() as nursery:
             child = await nursery.start(trio.run_process, command)
             async with await listeners[0].accept() as stream:
-                port = stream.socket.getpeername()[1]
                 pids = {"me": os.getpid(), "child": child.pid}
-                assert holder_of(port, pids) == "child"
-                assert holder_of(port, {"me": os.getpid()}) is None
+                assert holder_of(stream, pids) == "child"
+                assert holder_of(stream, {"me": os.getpid()}) is None
                 await stream.send_all(b".")
+
+
+async def test_two_processes_that_connect_from_one_port_are_told_apart() -> None:
+    """The kernel gives a port to several connections, where they lead to different places."""
+    code = (
+        "import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1);"
+        "s.bind(('127.0.0.1', int(sys.argv[1]))); s.connect(('127.0.0.1', int(sys.argv[2]))); s.recv(1)"
+    )
+    with trio.fail_after(10):
+        one, other = [(await trio.open_tcp_listeners(0, host=HOST))[0] for _ in range(2)]
+        own = trio.socket.socket()
+        own.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEPORT, 1)
+        await own.bind((HOST, 0))
+        await own.connect(one.socket.getsockname())
+        ports = [str(own.getsockname()[1]), str(other.socket.getsockname()[1])]
+        async with (
+            one,
+            other,
+            trio.SocketStream(own),
+            await one.accept() as here,
+            trio.open_nursery() as nursery,
+        ):
+            child = await nursery.start(trio.run_process, [sys.executable, "-c", code, *ports])
+            async with await other.accept() as there:
+                pids = {"me": os.getpid(), "child": child.pid}
+                assert (holder_of(here, pids), holder_of(there, pids)) == ("me", "child")
+                await there.send_all(b".")
 
 
 PUT = b"PUT /bucket/key HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
