@@ -40,9 +40,9 @@ _REFUSED = _NOT_A_MEMBER | {
     ErrorCode.rebalance_in_progress,
     ErrorCode.unknown_topic_or_partition,
     ErrorCode.unknown_topic_id,
-    ErrorCode.not_coordinator,
 }
-"""A commit that was answered so was certainly not done; COORDINATOR_LOAD_IN_PROGRESS only says: try again."""
+"""A commit that was answered so was certainly not done. NOT_COORDINATOR and COORDINATOR_LOAD_IN_PROGRESS only
+say where or when to try again: the group may have moved while the commit was on its way to the store."""
 
 
 class _Rejoin(Exception):
