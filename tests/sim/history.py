@@ -9,6 +9,8 @@ Memory: an entry costs some 200 bytes, a run of 5,000 operations a few MB, and
 everything that was ever stored once.
 """
 
+import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -76,13 +78,16 @@ class History:
         self.epoch_ms = epoch_ms
         self.skew_ms_max = skew_ms_max
         self.entries: list[Entry] = []
+        self._of_kind: defaultdict[type, list[Entry]] = defaultdict(list)
         self.end: EndState | None = None
         """Set once, when the run is over."""
 
     def add(self, actor: str, event: object) -> int:
         """Appends the event; returns its number: the `call` of the answer to it."""
         number = len(self.entries)
-        self.entries.append(Entry(number, self._now(), actor, event))
+        entry = Entry(number, self._now(), actor, event)
+        self.entries.append(entry)
+        self._of_kind[type(event)].append(entry)
         return number
 
     def stored(self, actor: str, key: str, body: bytes) -> None:
@@ -91,9 +96,9 @@ class History:
 
     def each(self, *kinds: type) -> Iterator[tuple[Entry, Any]]:
         """The entries of these kinds, in order, each with its event."""
-        for entry in self.entries:
-            if isinstance(entry.event, kinds):
-                yield entry, entry.event
+        found = [self._of_kind.get(kind, ()) for kind in kinds]
+        for entry in found[0] if len(found) == 1 else heapq.merge(*found):
+            yield entry, entry.event
 
     def event(self, number: int) -> Any:
         """The event with that number."""

@@ -100,8 +100,8 @@ def _judge(history: History, window: _Window, asked: int, answered: int | None) 
             )
         return
     error = getattr(history.event(answered), "error", "")
-    right = _CLIENTS_FAULT | _NO_TOPIC if _is_deleted(history, window, answered) else _CLIENTS_FAULT
-    if answered < window.ended and error and error not in right:
+    is_wrong = answered < window.ended and error and error not in _CLIENTS_FAULT
+    if is_wrong and not (error in _NO_TOPIC and _is_deleted(history, window, answered)):
         yield Violation(
             checker=NAME,
             what=f"{what} of {window.tp} was answered with {error} because metadata was away",
