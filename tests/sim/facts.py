@@ -67,10 +67,9 @@ class DataPathClear:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStarted:
-    """A process became ready. `store_works`: whether the store could be reached while it started."""
+    """A process became ready."""
 
     process: str
-    store_works: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

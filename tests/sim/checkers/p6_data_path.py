@@ -37,9 +37,10 @@ ANSWER_SECONDS_MAX = 10.0
 _CLIENTS_FAULT = frozenset(
     {"OUT_OF_ORDER_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "DUPLICATE_SEQUENCE_NUMBER"}
     | {"MESSAGE_TOO_LARGE", "OFFSET_OUT_OF_RANGE"}
-    | {"FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH"}
+    | {"FENCED_LEADER_EPOCH", "UNKNOWN_LEADER_EPOCH", "TOPIC_GONE"}
 )
-"""Answers that are as good as any: about the request, not about the platform."""
+"""Answers that are as good as any: about the request, not about the platform. TOPIC_GONE is the client's own
+word for an answer that may be another topic's (consumer.py)."""
 
 _NO_TOPIC = frozenset({"UNKNOWN_TOPIC_OR_PARTITION", "UNKNOWN_TOPIC_ID"})
 """Right only where somebody had asked for the topic's end."""

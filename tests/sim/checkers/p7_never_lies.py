@@ -4,13 +4,14 @@
 fallback to memory, ever. Start-up without a working store is a clear error and a non-zero exit."
 
 Owns: the judgement of these sentences. Does not own: records that were acknowledged and are not stored
-(promise 1).
+(promise 1); a start without an object store, which is probed before the simulated part begins
+(tests/bad_input/test_start.py).
 Clauses:
 1 what a client was told is not stored, and never will be, is never read;
-2 no process ends by itself with an error, whatever the store or metadata do;
-3 a process that becomes ready had a working store;
-4 no buffer holds more than its bound;
-5 once everything is well again every partition can be read: the platform recovers by itself.
+2 no process ends by itself with an error, whatever the store or metadata do, unless it never was ready and
+says that its store did not answer;
+3 no buffer holds more than its bound;
+4 once everything is well again every partition can be read: the platform recovers by itself.
 """
 
 from tests.sim.checkers.story import Outcome, Story, tell
@@ -19,6 +20,8 @@ from tests.sim.facts import BufferSeen, ProcessEnded, ProcessStarted
 from tests.sim.history import History
 
 NAME = "p7_never_lies"
+_NO_STORE = "store did not answer within"
+"""In the error of a start without a working store."""
 
 
 def check(history: History) -> list[Violation]:
@@ -46,12 +49,18 @@ def _refused_and_stored(story: Story) -> list[Violation]:
 
 def _processes(history: History) -> list[Violation]:
     found = []
+    ready: set[str] = set()
     for entry, event in history.each(ProcessStarted, ProcessEnded, BufferSeen):
         match event:
-            case ProcessEnded(killed=False, error=error) if error:
+            case ProcessStarted():
+                ready.add(event.process)
+                continue
+            case ProcessEnded(killed=killed, error=error):
+                was_ready = event.process in ready
+                ready.discard(event.process)
+                if killed or not error or (not was_ready and _NO_STORE in error):
+                    continue
                 what = f"{event.process} ended by itself: {error}"
-            case ProcessStarted(store_works=False):
-                what = f"{event.process} became ready without a working store"
             case BufferSeen(used=used, bound=bound) if used > bound:
                 what = f"{event.buffer} of {event.process} holds {used}, its bound is {bound}"
             case _:

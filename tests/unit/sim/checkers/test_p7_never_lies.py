@@ -36,9 +36,13 @@ def test_a_process_dies_of_trouble() -> None:
     assert len(check(telling.end())) == 1
 
 
-def test_a_process_is_ready_without_a_store() -> None:
+def test_a_start_without_a_store_ends_and_says_so() -> None:
+    error = "Unavailable: the metadata store did not answer within 20 seconds"
     telling = Telling()
-    telling.add(ProcessStarted(process="o", store_works=False))
+    telling.add(ProcessEnded(process="m", killed=False, error=error))
+    assert check(telling.end()) == []
+    telling.add(ProcessStarted(process="m"))
+    telling.add(ProcessEnded(process="m", killed=False, error=error))
     assert len(check(telling.end())) == 1
 
 
