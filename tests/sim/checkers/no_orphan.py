@@ -10,7 +10,8 @@ Clauses, of what may stay:
   own epoch, until it is over: uploads that no state ever named, and what a late PUT brought back after it was
   dropped and deleted: nobody but that epoch's owner could tell it from an upload in flight;
 3 nothing of a deleted topic; `meta/` stays;
-4 nor records that retention by time had to take `grace_seconds` ago.
+4 nor records that retention by time had to take `grace_seconds` ago; nor, where a partition's state is older
+than that, segments below its log start, or so many that retention by size had to take the first.
 """
 
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def check(history: History) -> list[Violation]:
                     checker=NAME, what=f"{key} is left: {why}", evidence=() if entry is None else (entry,)
                 )
             )
-    return [*found, *_kept_too_long(history, end)]
+    return [*found, *_kept_too_long(history, end), *_not_freed(history, end, judge.kept)]
 
 
 def _kept_too_long(history: History, end: EndState) -> list[Violation]:
@@ -79,6 +80,28 @@ def _kept_too_long(history: History, end: EndState) -> list[Violation]:
                     what=f"{oldest.value} at {oldest.offset} of {tp} is left: retention.ms is {keeps_ms}",
                 )
             )
+    return found
+
+
+def _not_freed(history: History, end: EndState, kept: Stored) -> list[Violation]:
+    """Clause 4: segments that the last manifest should not have."""
+    committed_at = {event.tp: entry.at for entry, event in history.each(StateCommitted)}
+    last_at = history.entries[-1].at if history.entries else 0.0
+    bytes_max = {topic.topic_id: int(topic.configs.get("retention.bytes", -1)) for topic in end.topics}
+    found = []
+    for tp, state in end.states.items():
+        manifest = kept.manifests.get(state.manifest_key)
+        if manifest is None or committed_at.get(tp, last_at) >= last_at - end.grace_seconds:
+            continue
+        readable = [each for each in manifest.segments if each.last_offset >= state.log_start_offset]
+        bound, left_bytes = bytes_max.get(tp.topic_id, -1), sum(each.size_bytes for each in readable[1:])
+        what = ""
+        if len(readable) < len(manifest.segments):
+            what = f"{len(manifest.segments) - len(readable)} segments below the log start"
+        elif left_bytes and 0 <= bound <= left_bytes:
+            what = f"{left_bytes} bytes without its first segment, and retention.bytes is {bound}"
+        if what:
+            found.append(Violation(checker=NAME, what=f"{tp} has {what}"))
     return found
 
 

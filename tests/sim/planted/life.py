@@ -147,6 +147,32 @@ BUGS = (
         ),
     ),
     PlantedBug(
+        name="retention_by_size_not_applied",
+        rule="17; KafScale",
+        checker="no_orphan",
+        what="retention.bytes is stored and never applied",
+        changes=(
+            Change(
+                _RETENTION,
+                "        start = max(start, _by_size(log, policy.retention_bytes))\n",
+                "        start = min(start, _by_size(log, policy.retention_bytes))\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="segments_below_the_start_stay",
+        rule="17",
+        checker="no_orphan",
+        what="a log start moves, and the segments below it stay until something is compacted",
+        changes=(
+            Change(
+                "services.partition_owner.compaction.background",
+                "    return bool(segments) and segments[0].last_offset < partition.log.log_start\n",
+                "    return bool(segments) and segments[0].last_offset < -partition.log.log_start\n",
+            ),
+        ),
+    ),
+    PlantedBug(
         name="deleted_topics_left",
         rule="17; KafScale",
         checker="no_orphan",

@@ -196,3 +196,24 @@ def test_a_record_is_left_that_retention_had_to_take() -> None:
     assert no_orphan.check(telling.end("a", "b")) == []
     (violation,) = no_orphan.check(telling.end("a", "b", configs=retention))
     assert violation.what.startswith("a at 0 ")
+
+
+def test_segments_are_left_below_the_log_start() -> None:
+    telling, _ = told()
+    key = telling.manifest(2, 0, 2, end=5, epoch=2)
+    telling.state((B, 2, 0, None), manifest=key, log_start=2)
+    telling.wait(10_000)
+    telling.add(None)
+    state = partition_state((B, 2, 0, None), manifest=key, log_start=2)
+    found = no_orphan.check(telling.end(states={TP: state}, live=(B,)))
+    assert any("1 segments below the log start" in violation.what for violation in found)
+
+
+def test_a_segment_is_left_that_retention_by_size_had_to_take() -> None:
+    telling, _ = told()
+    key = telling.manifest(2, 0, 2, 4, end=6, epoch=2)
+    telling.state((B, 2, 0, None), manifest=key)
+    found = no_orphan.check(ended(telling, key, configs={"retention.bytes": "2000"}))
+    assert any("retention.bytes is 2000" in violation.what for violation in found)
+    found = no_orphan.check(ended(telling, key, configs={"retention.bytes": "2001"}))
+    assert not any("retention.bytes" in violation.what for violation in found)
