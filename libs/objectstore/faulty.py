@@ -32,6 +32,7 @@ class FaultPlan:
     lost_reply_rate: float = 0.0  # reaches the store; the caller gives up after its time-out
     late_put_rate: float = 0.0  # the caller gives up, and the put lands later still
     late_put_seconds: Span = (1.0, 60.0)
+    doubled_rate: float = 0.0  # a put or delete arrives, and once more after late_put_seconds
     timeout_seconds: float = 10.0
     burst_rate: float = 0.0  # an operation begins a burst of 503s
     burst_seconds: Span = (0.1, 3.0)
@@ -45,6 +46,7 @@ class FaultCounts:
     lost_requests: int = 0
     lost_replies: int = 0
     late_puts: int = 0
+    doubled: int = 0
     refused: int = 0
 
 
@@ -101,6 +103,10 @@ class FaultyObjectStore:
             raise await self._timed_out(plan, outcome_unknown=True)
         request = _Request(call)
         self._nursery.start_soon(request.travel, delay_seconds)
+        if writes and self._happens(plan.doubled_rate):
+            self.counts.doubled += 1
+            again_seconds = delay_seconds + self._rand.uniform(*plan.late_put_seconds)
+            self._nursery.start_soon(_Request(call).travel, again_seconds)
         if self._happens(plan.lost_reply_rate):
             self.counts.lost_replies += 1
             raise await self._timed_out(plan, outcome_unknown=writes)

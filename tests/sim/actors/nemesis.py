@@ -262,6 +262,7 @@ class Nemesis:
                 ("store_lost_replies", replace(calm, lost_reply_rate=0.3)),
                 ("store_lost_requests", replace(calm, lost_request_rate=0.3)),
                 ("store_late_puts", replace(calm, late_put_rate=0.3, late_put_seconds=(0.5, 60.0))),
+                ("store_doubled", replace(calm, doubled_rate=0.3, late_put_seconds=(0.01, 60.0))),
                 ("store_slow", replace(calm, slow_rate=0.3, slow_seconds=(0.2, 4.0))),
                 (
                     "store_everything",
@@ -271,6 +272,7 @@ class Nemesis:
                         lost_reply_rate=0.1,
                         lost_request_rate=0.1,
                         late_put_rate=0.1,
+                        doubled_rate=0.1,
                         slow_rate=0.1,
                     ),
                 ),

@@ -8,8 +8,10 @@ depth of its calls; 3 what a seed aims at depends on the seed alone: the seeds i
 """
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
+from inspect import isasyncgen
 from math import gcd
 from pathlib import Path
 from types import CodeType, FrameType
@@ -39,6 +41,8 @@ _FILES: Final = (
 )
 _FOLDERS: Final = ("compaction", "collection")
 TARGETS_PER_SEED: Final = 8
+_STEPS_OF_GENERATORS: Final = ("async_generator_asend", "async_generator_athrow")
+"""What a task awaits in an `async for`; they tell their generator to the collector of garbage only."""
 
 
 class Site(NamedTuple):
@@ -155,7 +159,9 @@ def sites_at(task: trio.lowlevel.Task) -> Iterator[Site]:
     """The sites at which a task is suspended, outermost first."""
     awaited: Any = task.coro
     while awaited is not None:
-        frame: FrameType | None = getattr(awaited, "cr_frame", None)
+        if type(awaited).__name__ in _STEPS_OF_GENERATORS:
+            awaited = next(filter(isasyncgen, gc.get_referents(awaited)), None)
+        frame: FrameType | None = getattr(awaited, "cr_frame", None) or getattr(awaited, "ag_frame", None)
         if frame is not None:
             known = _sites_of_code(frame.f_code)
             if known:
@@ -163,7 +169,7 @@ def sites_at(task: trio.lowlevel.Task) -> Iterator[Site]:
                 inside = [site for site in known if site.line <= line <= site.last_line]
                 if inside:
                     yield min(inside, key=lambda site: site.last_line - site.line)
-        awaited = getattr(awaited, "cr_await", None)
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "ag_await", None)
 
 
 @cache

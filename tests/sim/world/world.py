@@ -142,6 +142,7 @@ class World:
         for port in self.store_ports:
             counts = port.faulty.counts
             found["put_landed_late"] += counts.late_puts
+            found["write_arrived_twice"] += counts.doubled
             found["store_reply_lost"] += counts.lost_replies
             found["store_request_lost"] += counts.lost_requests
             found["store_503"] += counts.refused

@@ -48,6 +48,25 @@ async def test_a_lost_request_was_none(
         await memory.get("a")
 
 
+async def test_a_write_that_arrives_twice(
+    memory: MemoryObjectStore, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    store = faulty(memory, FaultPlan(doubled_rate=1.0, late_put_seconds=(30, 60)), nursery)
+    assert await store.put_if_absent("a", b"1") is PutResult.CREATED
+    await memory.delete(["a"])
+    await trio.sleep(29)
+    with pytest.raises(NotFound):
+        await memory.get("a")
+    await trio.sleep(32)
+    assert await memory.get("a") == b"1"
+    await store.delete(["a"])
+    await memory.put("a", b"2")
+    await trio.sleep(61)
+    with pytest.raises(NotFound):
+        await memory.get("a")
+    assert store.counts.doubled == 2
+
+
 async def test_a_late_put_lands_after_its_writer_gave_up(
     memory: MemoryObjectStore, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

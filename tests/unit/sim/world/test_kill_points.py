@@ -1,6 +1,16 @@
 """Sites of kill points: which awaits there are, and which one a task is at."""
 
-from tests.sim.world.kill_points import TARGETS_PER_SEED, sites, targets_of
+from typing import Any
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from libs.concurrency.clock import ManualClock
+from libs.concurrency.rand import SeededRand
+from libs.objectstore.memory import MemoryObjectStore
+from libs.objectstore.port import ListPage
+from services.partition_owner.collection.sweep import Sweep
+from tests.sim.world.kill_points import TARGETS_PER_SEED, sites, sites_at, targets_of
 
 
 def test_the_sites_are_the_awaits_of_the_modules_and_each_is_there_once() -> None:
@@ -16,3 +26,25 @@ def test_the_seeds_in_turn_aim_at_every_site() -> None:
     seeds = -(-len(sites()) // TARGETS_PER_SEED)
     aimed = {site for seed in range(seeds) for site in targets_of(seed)}
     assert aimed == set(sites())
+
+
+class _SilentStore(MemoryObjectStore):
+    async def list(self, *_args: object, **_more: object) -> ListPage:
+        await trio.sleep_forever()
+
+
+async def test_awaits_inside_of_async_generators_are_found(nursery: trio.Nursery) -> None:
+    unused: Any = None
+    store = _SilentStore(ManualClock())
+    sweep = Sweep(store=store, references=unused, starts=unused, deleter=unused, rand=SeededRand(1))
+
+    async def walk() -> None:
+        async for _ in sweep._folders():
+            pass
+
+    nursery.start_soon(walk)
+    await wait_all_tasks_blocked()
+    (task,) = nursery.child_tasks
+    found = {site.function for site in sites_at(task)}
+    assert found >= {"Sweep._folders", "Sweep._in_folders"}
+    nursery.cancel_scope.cancel()
