@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.sim.run import Outcome, run_seed, total
 from tests.sim.world.kill_points import Site, sites
 
-_PROGRESS_EVERY_SECONDS = 5.0
+_PROGRESS_EVERY_SECONDS = 15.0
 _SLOWEST_TOLD = 3
 
 
@@ -45,7 +45,10 @@ def one(seed: int, *, steps: int, verbose: bool) -> int:
 
 
 def many(seeds: Sequence[int], *, steps: int, jobs: int, log: str = "") -> int:
-    """Runs seeds in `jobs` processes; 1 where any has violations. `log`: a file for the whole report."""
+    """Runs seeds in `jobs` processes; 1 where any has violations.
+
+    `log`: a file for the whole report; meanwhile it has that of the seeds that are done.
+    """
     began = time.monotonic()
     outcomes: list[Outcome] = []
     crashed: list[str] = []
@@ -69,8 +72,10 @@ def many(seeds: Sequence[int], *, steps: int, jobs: int, log: str = "") -> int:
                     f" {now - began:.0f} s "
                 )
                 sys.stderr.flush()
+                if log:
+                    Path(log).write_text(_report(outcomes, crashed, now - began))
     sys.stderr.write("\n")
-    text = _report(sorted(outcomes, key=lambda each: each.seed), crashed, time.monotonic() - began)
+    text = _report(outcomes, crashed, time.monotonic() - began)
     sys.stdout.write(text)
     if log:
         Path(log).write_text(text)
@@ -82,6 +87,7 @@ def _outcome(seed: int, steps: int) -> Outcome:
 
 
 def _report(outcomes: list[Outcome], crashed: list[str], wall_seconds: float) -> str:
+    outcomes = sorted(outcomes, key=lambda each: each.seed)
     failed = [each for each in outcomes if each.violations]
     hit: Counter[Site] = Counter()
     for each in outcomes:
