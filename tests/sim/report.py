@@ -29,7 +29,7 @@ def one(seed: int, *, steps: int, verbose: bool) -> int:
     if verbose:
         sys.stdout.writelines(trace.lines)
     sys.stdout.write(
-        f"seed {seed}: {outcome.operations} operations, {outcome.disturbances} disturbances,"
+        f"seed {seed}: {outcome.operations} operations, {sum(outcome.faults.values())} faults,"
         f" {outcome.virtual_seconds:.0f} virtual seconds, {outcome.entries} entries\n"
         f"operations: {_list(Counter(outcome.by_operation))}\n"
         f"faults: {_list(total([outcome]))}\n"
@@ -97,14 +97,14 @@ def _report(outcomes: list[Outcome], crashed: list[str], wall_seconds: float) ->
     operations = sum(each.operations for each in outcomes)
     virtual_hours = sum(each.virtual_seconds for each in outcomes) / 3600
     faults = total(outcomes)
+    injected = [sum(each.faults.values()) for each in outcomes]
     lines = [
         f"seeds: {len(outcomes) + len(crashed)}, failed: {len(failed) + len(crashed)}",
         f"operations: {operations}, at least {min((each.operations for each in outcomes), default=0)} a seed",
-        f"disturbances: {sum(each.disturbances for each in outcomes)},"
-        f" at least {min((each.disturbances for each in outcomes), default=0)} a seed",
+        f"faults: {sum(injected)}, at least {min(injected, default=0)} a seed",
         f"virtual time: {virtual_hours:.1f} h, wall time: {wall_seconds:.0f} s",
         f"CPU: {sum(each.cpu_seconds for each in outcomes):.0f} s; the slowest seeds: {_slowest(outcomes)}",
-        "faults:",
+        "faults, and what stores did to single requests:",
         *(f"  {kind:24} {count}" for kind, count in sorted(faults.items())),
         f"kill points: {len(known) - len(missing)} of {len(known)} hit",
         *(f"  never killed at {site}" for site in missing),

@@ -45,7 +45,6 @@ class Outcome:
     by_operation: Mapping[str, int]
     faults: Mapping[str, int]
     store_faults: Mapping[str, int]
-    disturbances: int
     kill_points_hit: Mapping[Site, int]
     virtual_seconds: float
     entries: int
@@ -83,7 +82,6 @@ def run_seed(
         by_operation=world.counts.by_operation,
         faults=world.counts.faults,
         store_faults=world.store_faults(),
-        disturbances=world.disturbances,
         kill_points_hit=kill_points.hit,
         virtual_seconds=virtual_seconds,
         entries=len(world.history),

@@ -19,6 +19,7 @@ from tests.sim.world.determinism import HASH_SEED
 
 FRESH_SEEDS = 50
 STEPS = 2000
+FAULTS = 20
 JOBS = 2
 REGRESSIONS = (1, 2, 3022, 3025)
 """Seeds that found something, if only in the world, and the first few: they cost little."""
@@ -48,10 +49,9 @@ def failures_of(seed: int) -> list[str]:
     """What is wrong with a seed, with the command that shows it again."""
     outcome = run_seed(seed, steps=STEPS)[0]
     found = [f"{replay(outcome)}: {violation}" for violation in outcome.violations]
-    if outcome.operations < STEPS or outcome.disturbances < 20:
-        found.append(
-            f"{replay(outcome)}: only {outcome.operations} operations, {outcome.disturbances} disturbances"
-        )
+    faults = sum(outcome.faults.values())
+    if outcome.operations < STEPS or faults < FAULTS:
+        found.append(f"{replay(outcome)}: only {outcome.operations} operations, {faults} faults")
     return found
 
 

@@ -62,7 +62,6 @@ class Nemesis:
             nursery.start_soon(self._kill_at_points)
             while True:
                 nursery.start_soon(self._rand.choice(weighted))
-                self._world.disturbances += 1
                 await trio.sleep(self._rand.uniform(*pace))
 
     async def heal(self) -> None:

@@ -31,7 +31,7 @@ from tests.sim.world.trace import Trace
 READY_SECONDS_MAX: Final = 120.0
 VIRTUAL_SECONDS_MAX: Final = 1_800.0
 """Then the clients stop, however little they got done."""
-DISTURBANCES_MIN: Final = 24
+FAULTS_MIN: Final = 24
 SAMPLE_SECONDS: Final = 3.0
 ACTING_SECONDS: Final = 80.0
 """What a run's operations are spread over, in virtual time."""
@@ -83,7 +83,6 @@ class World:
         self.store_ports: list[StorePort] = []
         self.kv_ports: list[KvPort] = []
         self._acting_since = 0.0
-        self.disturbances = 0
         """How often the nemesis acted."""
         self._lives: Counter[str] = Counter()
 
@@ -97,7 +96,7 @@ class World:
         """Whether clients have done all that this run is to do."""
         if trio.current_time() > VIRTUAL_SECONDS_MAX:
             return True
-        return self.counts.operations >= self.steps and self.disturbances >= DISTURBANCES_MIN
+        return self.counts.operations >= self.steps and self.counts.faults.total() >= FAULTS_MIN
 
     async def breathe(self, rand: Rand) -> None:
         """Waits while clients are far ahead of what the run is to take in time: faults need theirs."""
