@@ -15,6 +15,7 @@ import grpclib.client
 from libs.clients import convert
 from libs.clients.errors import from_proto
 from libs.clients.references import references
+from libs.clients.topic_updates import TopicUpdate, UpdatedTopic, update_message, updated
 from libs.clients.watcher import Connect
 from libs.model.cluster import Assignment, Gateway, Owner, PartitionState, Topic
 from libs.model.errors import KafscaleError, Reason, Unavailable
@@ -224,6 +225,15 @@ class MetadataClient:
             from_proto(each.error) or (TopicName(each.name), convert.topic_id(each.topic_id))
             for each in reply.topics
         ]
+
+    async def update_topic(self, update: TopicUpdate, *, validate_only: bool = False) -> UpdatedTopic:
+        """More partitions, other configs; returns when it is decided, not when new partitions are assigned.
+
+        Raises NotFound (UNKNOWN_TOPIC_ID where the name is another topic's by now), Invalid
+        (INVALID_PARTITIONS, INVALID_CONFIG), Fenced(GUARD_FAILED) where others change it all the time.
+        """
+        request = update_message(update, validate_only=validate_only)
+        return updated(await self._call(lambda stub: stub.UpdateTopic(request, timeout=CALL_SECONDS_MAX)))
 
     async def allocate_producer_ids(self, count: int) -> range:
         """A block that nobody else ever gets; an unknown outcome only wastes one."""

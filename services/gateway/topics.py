@@ -5,18 +5,19 @@ Does not own: topics themselves (metadata).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
 import trio
 
 from libs.clients.metadata import MetadataClient, TopicToCreate
+from libs.clients.topic_updates import UpdatedTopic
 from libs.clients.view import ClusterView
 from libs.clients.watcher import ClusterWatcher
 from libs.model.cluster import Topic
 from libs.model.errors import Invalid, KafscaleError, NotFound, Reason, Unavailable
-from libs.model.ids import Partition, TopicId, TopicName, TopicPartition
+from libs.model.ids import Partition, Revision, TopicId, TopicName, TopicPartition
 from libs.model.limits import TOPIC_NAME_LENGTH_MAX
 
 _DEFAULT_PARTITIONS: Final = -1
@@ -82,6 +83,17 @@ class Topics:
         wanted = list(topic_ids)
         with trio.move_on_after(_SHOWN_SECONDS):
             await self._watcher.wait_until(lambda view: all(_assigned(view, each) for each in wanted))
+
+    async def wait_updated(self, topics: Sequence[UpdatedTopic]) -> None:
+        """Waits, within a bound, until the view shows the topics as they became, all partitions assigned."""
+        reached = max((each.revision for each in topics), default=Revision(0))
+        wanted = [each.topic.topic_id for each in topics]
+        with trio.move_on_after(_SHOWN_SECONDS):
+            await self._watcher.wait_until(lambda view: view.revision >= reached)
+            # One that was deleted meanwhile is not waited for.
+            await self._watcher.wait_until(
+                lambda view: all(_assigned(view, each) for each in wanted if each in view.topics)
+            )
 
     async def wait_hidden(self, topic_ids: Iterable[TopicId]) -> None:
         """Waits, within a bound, until the view shows none of the topics any more."""

@@ -12,6 +12,7 @@ from libs.clients import convert
 from libs.clients.errors import to_proto
 from libs.clients.metadata import TopicToCreate
 from libs.clients.references import references_message
+from libs.clients.topic_updates import update, updated_message
 from libs.model import cluster
 from libs.model.errors import Corrupt, Invalid, KafscaleError, NotFound
 from libs.model.ids import (
@@ -222,6 +223,14 @@ class MetadataHandlers(MetadataBase):
             for answer in answers
         ]
         await stream.send_message(api.DeleteTopicsReply(topics=deleted))
+
+    async def UpdateTopic(  # noqa: N802
+        self, stream: "Stream[api.UpdateTopicRequest, api.UpdateTopicReply]"
+    ) -> None:
+        request = await _request(stream)
+        topic_id = TopicId(_id(request.topic_id)) if request.topic_id else None
+        answer = await self._topics.update(update(request, topic_id), validate_only=request.validate_only)
+        await stream.send_message(updated_message(answer))
 
     async def AllocateProducerIds(  # noqa: N802
         self, stream: "Stream[api.AllocateProducerIdsRequest, api.AllocateProducerIdsReply]"

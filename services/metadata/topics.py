@@ -1,8 +1,11 @@
-"""Topics: created with checks, deleted in one transaction that a new topic of the name can't undo.
+"""Topics: created with checks, changed under a guard, deleted in one transaction that a new topic can't undo.
 
-Owns: the keys TOPICS, and putting DELETING. Does not own: assignments and cleaning up (controller.py).
+Owns: the keys TOPICS, and putting DELETING. Does not own: what may change (topic_changes.py), assignments and
+cleaning up (controller.py).
 Rules: 1 a name is taken by the transaction that finds it free: of two creators one wins; 2 deleting moves the
-topic's value to its id, so that what is left of it is found whatever happens to the name (promise 8).
+topic's value to its id, so that what is left of it is found whatever happens to the name (promise 8); 3 a
+change compares the topic that it was decided on; it only says how many partitions there are, and the
+controller gives those without an owner one, whoever has died meanwhile.
 Names follow Kafka's org.apache.kafka.common.internals.Topic.
 """
 
@@ -14,6 +17,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from libs.clients.metadata import TopicToCreate
+from libs.clients.topic_updates import TopicUpdate, UpdatedTopic
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Topic
@@ -25,7 +29,8 @@ from services.metadata import keys, stored
 from services.metadata.cache import Cache
 from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
 from services.metadata.stored import DeletedTopic, Stored
-from services.metadata.writes import ATTEMPTS_MAX, contended, write
+from services.metadata.topic_changes import changed
+from services.metadata.writes import ATTEMPTS_MAX, contended, read_after, write
 
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 PARTITIONS_DEFAULT = -1
@@ -141,6 +146,38 @@ class Topics:
             f"topic {created.name!r} was created but has no partition owners yet", reason=Reason.TIMED_OUT
         )
 
+    async def update(self, wanted: TopicUpdate, *, validate_only: bool) -> UpdatedTopic:
+        """Decides on the topic as it is in the store, and writes where something changes.
+
+        Raises NotFound, Invalid (INVALID_PARTITIONS, INVALID_CONFIG), Fenced(GUARD_FAILED) where others
+        change it all the time, Unavailable: with outcome_unknown only where reading back could not tell.
+        """
+        check_topic_name(wanted.name)
+        for _ in range(ATTEMPTS_MAX):
+            found = await self._find_named(wanted.name, wanted.topic_id)
+            topic = changed(found.value, wanted)
+            if validate_only or topic is found.value:
+                return UpdatedTopic(topic=topic, revision=found.revision, changed=topic is not found.value)
+            done = await self._replace(found, topic)
+            if done is not None:
+                return UpdatedTopic(topic=done.value, revision=done.revision, changed=True)
+        raise contended(f"topic {wanted.name!r}")
+
+    async def _replace(self, found: Stored[Topic], topic: Topic) -> Stored[Topic] | None:
+        """None where the topic is not the one that was found any more."""
+        key = keys.topic(topic.name)
+        try:
+            guard = ModRevisionIs(key=key, revision=found.revision)
+            revision = await write(self._kv, [guard], [Put(key=key, value=stored.topic_bytes(topic))])
+        except Unavailable as error:
+            # It happened, too, where the controller has written that the topic is live on top of it.
+            item = await read_after(error, self._kv, key)
+            now = None if item is None else stored.topic(item)
+            if now is None or now.revision == found.revision or replace(now.value, live=topic.live) != topic:
+                raise
+            return now
+        return None if revision is None else Stored(value=topic, revision=revision)
+
     async def delete(self, wanted: Sequence[TopicName | TopicId]) -> list[Removed | KafscaleError]:
         """By name or by id; one answer a topic, in order."""
         answers: list[Removed | KafscaleError] = []
@@ -165,12 +202,21 @@ class Topics:
                 return Removed(name=topic.name, topic_id=topic.topic_id)
         raise contended(f"topic {which}")
 
+    async def _find_named(self, name: TopicName, topic_id: TopicId | None) -> Stored[Topic]:
+        item = await self._kv.get(keys.topic(name))
+        found = None if item is None else stored.topic(item)
+        if topic_id is not None and (found is None or found.value.topic_id != topic_id):
+            raise NotFound(
+                f"topic {name!r} with id {topic_id} is no more: look the name up again",
+                reason=Reason.UNKNOWN_TOPIC_ID,
+            )
+        if found is None:
+            raise NotFound(f"there is no topic {name!r}", reason=Reason.UNKNOWN_TOPIC_OR_PARTITION)
+        return found
+
     async def _find(self, which: TopicName | TopicId) -> Stored[Topic]:
         if isinstance(which, str):
-            item = await self._kv.get(keys.topic(which))
-            if item is None:
-                raise NotFound(f"there is no topic {which!r}", reason=Reason.UNKNOWN_TOPIC_OR_PARTITION)
-            return stored.topic(item)
+            return await self._find_named(which, None)
         if which not in self._cache.state.topics_by_id:
             await self._cache.catch_up()
         known = self._cache.state.topics_by_id.get(which)

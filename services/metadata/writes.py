@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from libs.model.errors import Fenced, Reason, Unavailable
 from libs.model.ids import Revision
-from services.metadata.kv.port import KV, Delete, ModRevisionIs, Put
+from services.metadata.kv.port import KV, Delete, KeyValue, ModRevisionIs, Put
 
 ATTEMPTS_MAX = 8
 """How often a read-decide-write is tried again when its guard fails; then too many write the same key."""
@@ -23,22 +23,30 @@ async def write(kv: KV, compares: Sequence[ModRevisionIs], ops: Sequence[Put | D
     try:
         result = await kv.txn(compares, ops)
     except Unavailable as error:
-        if not error.outcome_unknown:
-            raise
-        revision = await _read_back(kv, compares, ops)
+        revision = await _read_back(error, kv, compares, ops)
         if revision is None:
             raise
         return revision
     return result.revision if result.succeeded else None
 
 
+async def read_after(unknown: Unavailable, kv: KV, key: str) -> KeyValue | None:
+    """What the key has after a write with an unknown outcome, which it stays where reading fails too."""
+    if not unknown.outcome_unknown:
+        raise unknown
+    try:
+        return await kv.get(key)
+    except Unavailable:
+        raise unknown from None
+
+
 async def _read_back(
-    kv: KV, compares: Sequence[ModRevisionIs], ops: Sequence[Put | Delete]
+    unknown: Unavailable, kv: KV, compares: Sequence[ModRevisionIs], ops: Sequence[Put | Delete]
 ) -> Revision | None:
     guards = {compare.key: compare.revision for compare in compares}
     for op in ops:
         if isinstance(op, Put):
-            item = await kv.get(op.key)
+            item = await read_after(unknown, kv, op.key)
             same = item is not None and (item.value, item.lease_id) == (op.value, op.lease_id)
             if item is not None and same and item.mod_revision != guards.get(op.key):
                 return item.mod_revision

@@ -19,7 +19,7 @@ from libs.clients.rendezvous import owner_for
 from libs.clients.view import ClusterView
 from libs.concurrency.clock import Clock
 from libs.model.errors import Corrupt, KafscaleError
-from libs.model.ids import OwnerId, Revision, TopicId
+from libs.model.ids import OwnerId, Revision
 from libs.objectstore.port import ObjectStore
 from libs.segments.keys import (
     SNAPSHOTS_PREFIX,
@@ -111,7 +111,6 @@ class Archive:
         self._clock = clock
         self._last: _Last | None = None
         """None while this owner is not the chosen one, or has not looked yet."""
-        self._with_object: frozenset[TopicId] = frozenset()
         self._seen = NO_REVISION
         self._last_bytes = self._written = self._failures = 0
 
@@ -142,8 +141,8 @@ class Archive:
             return
         try:
             if self._last is None:
+                await self._topics.learn(self._view.topics)
                 self._last = await self._newest()
-                self._with_object = await self._topics.listed()
             await self._write_topics()
             await self._write_snapshot(self._last)
         except KafscaleError as error:
@@ -153,8 +152,6 @@ class Archive:
     async def _write_topics(self) -> None:
         """Objects of topics that have none, from before there were any, and of topics that changed."""
         for topic in list(self._view.topics.values()):
-            if not self._topics.knows(topic.topic_id) and topic.topic_id in self._with_object:
-                self._topics.assume(topic)
             await self._topics.ensure_current(topic)
 
     async def _write_snapshot(self, last: _Last) -> None:

@@ -8,6 +8,7 @@ nothing; 3 changes are written by one owner (archive.py), under numbers taken by
 """
 
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
 
 import structlog
@@ -16,6 +17,7 @@ import trio
 from libs.concurrency.clock import Clock
 from libs.concurrency.single_flight import SingleFlight
 from libs.model.cluster import Topic
+from libs.model.errors import Corrupt, NotFound
 from libs.model.ids import TopicId
 from libs.objectstore.port import ObjectStore, PutResult
 from libs.segments.keys import (
@@ -25,29 +27,13 @@ from libs.segments.keys import (
     topic_object_key,
     topic_objects_prefix,
 )
-from libs.segments.topic_object import (
-    TopicObject,
-    encode_topic_object,
-    parse_topic_object,
-)
+from libs.segments.topic_object import TopicObject, encode_topic_object, parse_topic_object
+from services.partition_owner.parallel import for_each
 
 _KNOWN_MAX = 100_000
 _AT_ONCE_MAX = 8
 
 log = structlog.get_logger(__name__)
-
-
-async def newest_topic_object(store: ObjectStore, topic_id: TopicId) -> TopicObject | None:
-    """The last that was said about a topic. Raises Corrupt."""
-    prefix, after, newest = topic_objects_prefix(topic_id), "", ""
-    while True:
-        page = await store.list(prefix, start_after=after)
-        for found in page.objects:
-            after = found.key
-            if parse_topic_object_key(found.key) is not None:
-                newest = found.key
-        if not page.truncated:
-            return parse_topic_object(await store.get(newest)) if newest else None
 
 
 class TopicObjects:
@@ -68,36 +54,51 @@ class TopicObjects:
             await self._flights.run(topic.topic_id, lambda: self._write_first(topic))
 
     async def ensure_current(self, topic: Topic) -> None:
-        """Returns once the topic's newest object says what `topic` does. Raises Unavailable, Corrupt."""
+        """Returns once the topic's newest object says what `topic` does. Raises Unavailable."""
         wanted = self._object(topic, 0)
         known = self._known.get(topic.topic_id)
         while known is None or not known.says_the_same_as(wanted):
-            known = await newest_topic_object(self._store, topic.topic_id)
+            newest = (await self._newest(topic_objects_prefix(topic.topic_id))).get(topic.topic_id)
+            known = None if newest is None else await self._get(newest)
             if known is not None and known.says_the_same_as(wanted):
                 self._remember(topic.topic_id, known)
-            elif await self._put(replace(wanted, n=0 if known is None else known.n + 1)):
+            elif await self._put(replace(wanted, n=0 if newest is None else newest.n + 1)):
                 return
 
-    def knows(self, topic_id: TopicId) -> bool:
-        return topic_id in self._known
+    async def learn(self, topic_ids: Collection[TopicId]) -> None:
+        """Reads what the bucket says of these topics: others may have said more since. Raises Unavailable."""
+        newest = await self._newest(TOPIC_OBJECTS_PREFIX)
 
-    def assume(self, topic: Topic) -> None:
-        """The topic has an object, which may be taken for current."""
-        self._remember(topic.topic_id, self._object(topic, 0))
+        async def read(topic_id: TopicId) -> None:
+            self._remember(topic_id, await self._get(newest[topic_id]))
 
-    async def listed(self) -> frozenset[TopicId]:
-        """Topics that have an object."""
-        found: set[TopicId] = set()
+        await for_each([each for each in topic_ids if each in newest], read, at_once_max=_AT_ONCE_MAX)
+
+    async def _newest(self, prefix: str) -> dict[TopicId, TopicObjectName]:
+        """The last object of each topic below the prefix."""
+        found: dict[TopicId, TopicObjectName] = {}
         after = ""
         while True:
-            page = await self._store.list(TOPIC_OBJECTS_PREFIX, start_after=after)
+            page = await self._store.list(prefix, start_after=after)
             for each in page.objects:
                 after = each.key
                 name = parse_topic_object_key(each.key)
                 if name is not None:
-                    found.add(name.topic_id)
+                    found[name.topic_id] = name
             if not page.truncated:
-                return frozenset(found)
+                return found
+
+    async def _get(self, name: TopicObjectName) -> TopicObject | None:
+        """None where it says nothing: it is damaged, or was collected with its topic meanwhile."""
+        key = topic_object_key(name)
+        try:
+            return parse_topic_object(await self._store.get(key))
+        except NotFound:
+            return None
+        except Corrupt as error:
+            # What is known is written anew, beside it: nothing is lost, and one topic is no trouble of all.
+            log.error("topic_object_corrupt", key=key, error=error.message)
+            return None
 
     async def _write_first(self, topic: Topic) -> None:
         # Nearly always nothing is there yet: the PUT is the question.

@@ -14,7 +14,7 @@ from services.gateway.context import Gateway
 from services.gateway.errors import code_of
 from services.gateway.handler import Handler, Request, Versions
 
-_TOPIC: Final = 2
+TOPIC: Final = 2
 _BROKER: Final = 4
 OF_TOPIC: Final = 1
 OF_BROKER: Final = 4
@@ -58,7 +58,7 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
 
 def _configs(gateway: Gateway, asked: Any) -> Iterator[_Config]:
     """Raises NotFound, Invalid."""
-    if asked.resource_type == _TOPIC:
+    if asked.resource_type == TOPIC:
         return _topic_configs(gateway.topics.find(asked.resource_name, None).configs)
     if asked.resource_type == _BROKER:
         known = {str(each.broker_id) for each in gateway.brokers.all()} | {""}

@@ -25,7 +25,9 @@ from services.gateway.handlers import (
     api_21_delete_records,
     api_22_init_producer_id,
     api_32_describe_configs,
+    api_37_create_partitions,
     api_42_delete_groups,
+    api_44_incremental_alter_configs,
     api_60_describe_cluster,
 )
 
@@ -52,7 +54,9 @@ HANDLERS: Final[Mapping[int, Handler]] = MappingProxyType(
             api_21_delete_records,
             api_22_init_producer_id,
             api_32_describe_configs,
+            api_37_create_partitions,
             api_42_delete_groups,
+            api_44_incremental_alter_configs,
             api_60_describe_cluster,
         )
     }

@@ -16,7 +16,7 @@ import trio
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.concurrency.retry import Backoff
-from libs.model.cluster import PartitionState
+from libs.model.cluster import PartitionState, Topic
 from libs.model.errors import Corrupt, KafscaleError, Moved
 from libs.model.ids import ChainSeq, Offset, TopicPartition
 from libs.segments.manifest import SegmentRef
@@ -72,6 +72,8 @@ class _Care:
     """Bytes put into the tail cache when the first uncompacted range was noticed."""
     merged_version: int = -1
     """The log's version at which nothing was to be merged."""
+    merged_topic: Topic | None = None
+    """And the topic as it was then: its segment.bytes counts."""
 
 
 class Background:
@@ -170,13 +172,13 @@ class Background:
         return max(due, care.touched_at)  # who is far behind goes on after everybody else had a turn
 
     def _next_merge(self, care: _Care) -> Sequence[SegmentRef]:
-        """Looked for once a list: nothing else changes what is to be merged."""
-        plog = care.partition.log
-        if care.merged_version == plog.version:
+        """Looked for once a list and topic: nothing else changes what is to be merged."""
+        plog, topic = care.partition.log, care.partition.topic
+        if care.merged_version == plog.version and care.merged_topic is topic:
             return ()
         merged = next_merge(kept_segments(plog.segments, plog.log_start), self._limits_of(care.partition))
         if not merged:
-            care.merged_version = plog.version
+            care.merged_version, care.merged_topic = plog.version, topic
         return merged
 
     def _facts(self, care: _Care, durable_seq: ChainSeq) -> CompactionFacts:

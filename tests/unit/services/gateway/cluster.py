@@ -17,6 +17,7 @@ from grpclib.server import Stream
 from libs.clients import convert
 from libs.clients.errors import to_proto
 from libs.clients.metadata import MetadataClient, open_metadata_client
+from libs.clients.topic_updates import UpdatedTopic, update, updated_message
 from libs.clients.watcher import ClusterWatcher, open_watcher
 from libs.concurrency.clock import SystemClock
 from libs.concurrency.rand import SeededRand
@@ -27,6 +28,7 @@ from libs.model.ids import (
     LeaderEpoch,
     OwnerId,
     Partition,
+    Revision,
     SessionId,
     TopicId,
     TopicName,
@@ -38,6 +40,7 @@ from proto.metadata_api.metadata_api_grpc import MetadataBase
 from services.gateway.config import GatewayOptions
 from services.gateway.recorder import SilentRecorder
 from services.gateway.service import GatewayService, open_gateway
+from services.metadata.topic_changes import changed
 from tests.unit.services.gateway.fake_owner import FakeOwner
 
 METADATA = "metadata:9094"
@@ -56,6 +59,8 @@ class FakeMetadata(MetadataBase):
         self.next_producer_id = 1000
         self.unavailable = False
         self.created: list[list[str]] = []
+        self.updates = 0
+        self.hold_updates: trio.Event | None = None
         self._events: list[api.WatchEvent] = []
         self._changed = trio.Event()
 
@@ -86,9 +91,15 @@ class FakeMetadata(MetadataBase):
             configs={key.replace("_", "."): value for key, value in configs.items()},
         )
         self.topics[topic.name] = topic
-        changes = [api.Change(topic=convert.topic_message(topic))]
+        self._tell(api.Change(topic=convert.topic_message(topic)), *self._assign_missing(topic))
+        return topic
+
+    def _assign_missing(self, topic: Topic) -> list[api.Change]:
+        changes = []
         owners = sorted(self.owners.values(), key=lambda owner: owner.owner_id)
-        for index in range(partitions if owners else 0):
+        for index in range(topic.partitions if owners else 0):
+            if TopicPartition(topic.topic_id, Partition(index)) in self.assignments:
+                continue
             owner = owners[index % len(owners)]
             assignment = Assignment(
                 topic_id=topic.topic_id,
@@ -98,8 +109,7 @@ class FakeMetadata(MetadataBase):
                 leader_epoch=LeaderEpoch(0),
             )
             changes.append(self._assign(assignment))
-        self._tell(*changes)
-        return topic
+        return changes
 
     def assign(self, at: TopicPartition, owner: Owner) -> Assignment:
         """Gives the partition to `owner` under the next epoch."""
@@ -245,6 +255,26 @@ class FakeMetadata(MetadataBase):
             else:
                 reply.topics.add(error=to_proto(NotFound("no such topic")), name=each.name)
         await stream.send_message(reply)
+
+    async def UpdateTopic(  # noqa: N802
+        self, stream: "Stream[api.UpdateTopicRequest, api.UpdateTopicReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self._check()
+        self.updates += 1
+        if self.hold_updates is not None:
+            await self.hold_updates.wait()
+        before = self.topics.get(TopicName(request.name))
+        if before is None:
+            raise NotFound(f"there is no topic {request.name!r}")
+        topic = changed(before, update(request, None))
+        if topic is not before and not request.validate_only:
+            self.topics[topic.name] = topic = replace(topic, live=True)
+            self._tell(api.Change(topic=convert.topic_message(topic)))
+            self._tell(*self._assign_missing(topic))
+        done = UpdatedTopic(topic=topic, revision=Revision(self.revision), changed=topic is not before)
+        await stream.send_message(updated_message(done))
 
     async def AllocateProducerIds(  # noqa: N802
         self, stream: "Stream[api.AllocateProducerIdsRequest, api.AllocateProducerIdsReply]"

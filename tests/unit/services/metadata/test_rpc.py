@@ -45,6 +45,12 @@ WRONG = [
         api.DrainOwnerRequest(owner="o", session=ID, partitions=[api.TopicPartitionEntry(topic_id=b"x")]),
     ),
     ("DeleteTopics", api.DeleteTopicsRequest(topics=[api.TopicReference(topic_id=b"x")])),
+    ("UpdateTopic", api.UpdateTopicRequest()),
+    ("UpdateTopic", api.UpdateTopicRequest(name="t", topic_id=b"x")),
+    (
+        "UpdateTopic",
+        api.UpdateTopicRequest(name="t", config_changes=api.ConfigChanges(set={"a": "1"}, unset=["a"])),
+    ),
     ("AllocateProducerIds", api.AllocateProducerIdsRequest(count=2**31)),
     ("CreateTopics", api.CreateTopicsRequest(topics=[api.NewTopic(name=f"t{n}") for n in range(1001)])),
 ]

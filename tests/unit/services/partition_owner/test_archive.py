@@ -8,6 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from libs.clients.metadata import MetadataClient, TopicToCreate
+from libs.clients.topic_updates import TopicUpdate
 from libs.clients.watcher import ClusterWatcher
 from libs.concurrency.clock import ManualClock
 from libs.model.cluster import Topic
@@ -15,13 +16,16 @@ from libs.model.ids import OwnerId, TopicName
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.keys import (
     SnapshotName,
+    TopicObjectName,
     parse_snapshot_key,
     snapshot_key,
     snapshot_part_key,
+    topic_object_key,
+    topic_objects_prefix,
 )
 from libs.segments.layout import SNAPSHOT_PART_BYTES
 from libs.segments.snapshot import SnapshotPart, check_whole, parse_snapshot_part
-from libs.segments.topic_object import parse_topic_object
+from libs.segments.topic_object import TopicObject, parse_topic_object
 from services.metadata.kv.memory import MemoryKV
 from services.metadata.kv.port import Put
 from services.partition_owner.archive import Archive, ArchiveLimits
@@ -73,6 +77,10 @@ class Scene:
 
     async def keys(self, prefix: str = "meta/") -> list[str]:
         return [each.key for each in (await self.store.list(prefix)).objects]
+
+    async def said(self, topic: Topic, *, passing_over: str = "") -> list[TopicObject]:
+        keys = await self.keys(topic_objects_prefix(topic.topic_id))
+        return [parse_topic_object(await self.store.get(key)) for key in keys if key != passing_over]
 
     async def snapshots(self) -> list[SnapshotPart]:
         return [parse_snapshot_part(await self.store.get(key)) for key in await self.keys("meta/snapshots/")]
@@ -213,6 +221,41 @@ async def test_a_changed_topic_is_written_anew_and_an_old_one_gets_its_first_obj
         ]
         assert (first.n, dict(first.configs)) == (0, {"retention.ms": "5"})
         assert (second.n, dict(second.configs)) == (1, {"retention.ms": "6"})
+
+
+async def test_a_change_that_nobody_wrote_is_written_by_the_next_one_to_do_it(
+    autojump_clock: MockClock,
+) -> None:
+    """It grew, and who was to write it died before its round; what it knows from before is old."""
+    async with open_scene() as scene:
+        await scene.create("quiet")
+        topic = await scene.create("orders")
+        await scene.round()
+        first = scene.archive
+        await scene.client.update_topic(TopicUpdate(name=topic.name, partitions=5))
+        await wait_view(scene.watcher, lambda view: view.topics[topic.topic_id].partitions == 5)
+        scene.archive = scene.new_archive()
+        await scene.round()
+        said = await scene.said(topic)
+        assert [each.partitions for each in said] == [1, 5]
+        await first._topics.learn([topic.topic_id])
+        await first.round()
+        assert await scene.said(topic) == said
+        assert len(await scene.keys("meta/topics/")) == 3
+
+
+async def test_a_damaged_topic_object_is_written_anew_beside_it(autojump_clock: MockClock) -> None:
+    async with open_scene() as scene:
+        topic, other = await scene.create("orders"), await scene.create("other")
+        await scene.round()
+        key = topic_object_key(TopicObjectName(topic.topic_id, 0))
+        await scene.store.put(key, b"damaged")
+        scene.archive = scene.new_archive()
+        await scene.round()
+        assert scene.archive.statistics().failures == 0
+        (said,) = await scene.said(topic, passing_over=key)
+        assert (said.n, said.partitions) == (1, 1)
+        assert len(await scene.said(other)) == 1
 
 
 async def test_owners_write_one_object_a_topic_before_its_first_record(autojump_clock: MockClock) -> None:
