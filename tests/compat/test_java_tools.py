@@ -59,12 +59,12 @@ def test_what_is_refused_is_named(platform: Platform) -> None:
     topic = unique("twice")
     create = ("--create", "--topic", topic)
     must_run("kafka-topics", platform.bootstrap, *create)
-    for args, error in (
-        (create, "TopicExistsException"),
-        (("--delete", "--topic", unique("never-made")), "does not exist as expected"),
-        (("--alter", "--topic", topic, "--partitions", "16"), "CREATE_PARTITIONS"),
+    for tool, args, error in (
+        ("kafka-topics", create, "TopicExistsException"),
+        ("kafka-topics", ("--delete", "--topic", unique("never-made")), "does not exist as expected"),
+        ("kafka-configs", ("--describe", "--entity-type", "users"), "DESCRIBE_CLIENT_QUOTAS"),
     ):
-        refused = run_tool("kafka-topics", platform.bootstrap, *args)
+        refused = run_tool(tool, platform.bootstrap, *args)
         assert refused.returncode == 1
         assert error in refused.stdout + refused.stderr
 
