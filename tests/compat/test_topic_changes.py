@@ -6,7 +6,8 @@ import kafka
 import kafka.admin
 import kafka.errors
 import pytest
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
 from tests.support.clients import WAIT_SECONDS_MAX, create_topic, produce_all
