@@ -251,7 +251,8 @@ def files() -> dict[Path, str]:
     schemas = {CHART: umbrella_schema()}
     schemas |= {CHART / "charts" / service: subchart_schema(service) for service in SERVICES}
     written = {
-        folder / "values.schema.json": json.dumps(schema, indent=2) + "\n" for folder, schema in schemas.items()
+        folder / "values.schema.json": json.dumps(schema, indent=2) + "\n"
+        for folder, schema in schemas.items()
     }
     return written | {READS: reads_template()}
 

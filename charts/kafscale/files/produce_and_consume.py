@@ -62,7 +62,9 @@ def _try(bootstrap: str, topic: str) -> str:
     value = uuid.uuid4().bytes
     offset = _produce(leader, topic, _batch(value))
     if value not in _fetch(leader, topic, offset):
-        raise NotYetError(f"{leader} acknowledged offset {offset} of {topic} and gives out something else there")
+        raise NotYetError(
+            f"{leader} acknowledged offset {offset} of {topic} and gives out something else there"
+        )
     return f"produced offset {offset} of {topic} at {leader} and read it back"
 
 
@@ -81,7 +83,9 @@ def _leader(bootstrap: str, topic: str) -> str:
     for broker in answer.brokers:
         if broker.node_id == leader_id:
             return f"{broker.host}:{broker.port}"
-    raise NotYetError(f"partition 0 of {topic} has no leader ({answer.topics[0].partitions[0].error_code.name})")
+    raise NotYetError(
+        f"partition 0 of {topic} has no leader ({answer.topics[0].partitions[0].error_code.name})"
+    )
 
 
 def _create(bootstrap: str, topic: str) -> None:
@@ -122,7 +126,9 @@ def _fetch(leader: str, topic: str, offset: int) -> bytes:
 
 def _batch(value: bytes) -> bytes:
     """A record batch v2 with one record that has this value and no key."""
-    record = b"\x00\x00\x00\x01" + _varint(len(value)) + value + b"\x00"  # attributes, deltas, key, value, headers
+    record = (
+        b"\x00\x00\x00\x01" + _varint(len(value)) + value + b"\x00"
+    )  # attributes, deltas, key, value, headers
     records = _varint(len(record)) + record
     now_ms = int(time.time() * 1000)
     counted = struct.pack(">hiqqqhii", 0, 0, now_ms, now_ms, -1, -1, -1, 1) + records
