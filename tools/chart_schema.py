@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from libs.chassis.config import ServiceSettings, variable_of
@@ -22,11 +23,30 @@ from services.partition_owner.config import OwnerSettings
 CHART = Path(__file__).resolve().parent.parent / "charts" / "kafscale"
 READS = CHART / "charts" / "common" / "templates" / "_reads.tpl"
 
+
+class OperatorSettings(ServiceSettings):
+    """What the operator may be told beside what every process is."""
+
+    operator_namespace: str = Field(default="kafscale", description="namespace of the operator's own Lease")
+    operator_watch_namespaces: str = Field(default="", description="namespaces, by commas; empty: all")
+    operator_image: str = Field(default="kafscale:0.1.0", description="image of clusters that name none")
+    operator_lease_seconds: float = Field(
+        default=15.0, ge=3, le=300, description="how long a silent leader counts as alive"
+    )
+    operator_resync_seconds: float = Field(
+        default=300.0, gt=0, description="how often everything is looked at, whether it changed or not"
+    )
+    operator_workers: int = Field(default=4, ge=1, le=64, description="resources worked on at a time")
+    operator_drain_seconds: int = Field(
+        default=60, ge=1, le=600, description="how long one DrainPartitions call may take"
+    )
+
+
 SERVICES: Mapping[str, type[ServiceSettings]] = {
     "gateway": GatewaySettings,
     "partition-owner": OwnerSettings,
     "metadata": MetadataSettings,
-    "operator": ServiceSettings,
+    "operator": OperatorSettings,
 }
 SECTIONS: Mapping[str, str] = {
     "gateway": "gateway",
@@ -40,6 +60,7 @@ OF_THE_POD = frozenset(
         *("instance", "zone", "bind_host", "admin_port", "kafka_port", "rpc_port", "data_dir"),
         *("advertised_rpc_address", "advertised_mode", "advertised_host", "advertised_port"),
         *("s3_access_key", "s3_secret_key", "etcd_username", "etcd_password"),
+        *("operator_namespace", "operator_watch_namespaces", "operator_image", "operator_kubeconfig"),
     }
 )
 # What NAME-config has from other values than `config`.
@@ -83,11 +104,11 @@ def reads(service: str) -> list[str]:
 
 def reads_template() -> str:
     """Named templates, each a JSON list, as Helm lets a subchart share nothing else."""
-    head = "{{/* Written by `python -m tools.chart_schema` from the services' settings; don't edit it by hand. */}}\n"
-    return head + "".join(
-        f'\n{{{{- define "kafscale.reads.{service}" -}}}}\n{json.dumps(reads(service), indent=2)}\n{{{{- end -}}}}\n'
-        for service in SERVICES
-    )
+    parts = ["{{/* Written by `python -m tools.chart_schema` from the code; don't edit it by hand. */}}\n"]
+    for service in SERVICES:
+        listed = json.dumps(reads(service), indent=2)
+        parts.append(f'\n{{{{- define "kafscale.reads.{service}" -}}}}\n{listed}\n{{{{- end -}}}}\n')
+    return "".join(parts)
 
 
 def config(*services: str) -> Schema:

@@ -1,6 +1,7 @@
 """How each real part that checks, tests and benchmarks use is built or fetched.
 
-Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Apache Kafka, kcat and Pants.
+Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Apache Kafka, kcat,
+Pants.
 Does not own: where the results are kept, locks and progress (toolchain.py).
 Rules: 1 every version is pinned here or in `tools/parts/`; 2 a recipe writes only below the folder it is
 given; 3 package sources are whatever the machine configures for go, mvn and apt-get: no host is named.

@@ -1,4 +1,4 @@
-"""Helm, once for all tests of the charts; what it renders is kept, so that each set of values is rendered once."""
+"""Helm, once for all tests of the charts; what it renders is kept: each set of values is rendered once."""
 
 import pytest
 

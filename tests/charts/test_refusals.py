@@ -40,7 +40,13 @@ def test_a_wrong_value_is_named(value: str, words: list[str], helm: Helm) -> Non
         (["global.s3.bucket=records"], "global.etcd.endpoints is missing"),
         (["global.s3.accessKey=me"], "global.s3.accessKey and global.s3.secretKey go together"),
         (["global.etcd.username=me"], "global.etcd.username and global.etcd.password go together"),
-        (["gateway.listeners.advertisedHost=kafka.example.com"], "$(KAFSCALE_INSTANCE)"),
+        (
+            [
+                "gateway.listeners.advertisedMode=instance",
+                "gateway.listeners.advertisedHost=kafka.example.com",
+            ],
+            "it has to hold $(KAFSCALE_INSTANCE)",
+        ),
         (
             ["gateway.autoscaling.enabled=true", "gateway.autoscaling.maxReplicas=1"],
             "gateway.autoscaling: maxReplicas is 1, below minReplicas, which is 2",

@@ -205,13 +205,13 @@ def test_numbers_are_written_out(helm: Helm) -> None:
 def test_gateways_are_told_where_clients_reach_them(helm: Helm) -> None:
     rendered = helm.render_file("default")
     environment = rendered.environment(rendered.one("StatefulSet", "events-gateway"))
-    assert environment["KAFSCALE_ADVERTISED_HOST"] == "events-gateway-0.events-gateway.kafka.svc"
+    assert environment["KAFSCALE_ADVERTISED_HOST"] == "events-broker.kafka.svc"
     assert environment["KAFSCALE_METADATA_ADDRESSES"] == "events-metadata:9094"
     rendered = helm.render(
-        "--values", str(VALUES / "default.yaml"), "--set", "gateway.listeners.advertisedMode=service"
+        "--values", str(VALUES / "default.yaml"), "--set", "gateway.listeners.advertisedMode=instance"
     )
     environment = rendered.environment(rendered.one("StatefulSet", "events-gateway"))
-    assert environment["KAFSCALE_ADVERTISED_HOST"] == "events-broker.kafka.svc"
+    assert environment["KAFSCALE_ADVERTISED_HOST"] == "events-gateway-0.events-gateway.kafka.svc"
 
 
 def test_secrets_stay_where_they_are(helm: Helm) -> None:

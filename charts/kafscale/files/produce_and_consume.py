@@ -1,10 +1,10 @@
-"""Produces one record through a broker's address and reads it back: what `helm test` runs, in the services' image.
+"""Produces one record through a broker's address and reads it back: what `helm test` runs in a pod.
 
-Owns: a Kafka client of four requests (Metadata, CreateTopics, Produce, Fetch), on kio, which the image has.
-Does not own: what is judged by it.
-Rules: 1 nothing but the standard library, kio and crc32c is imported, as this file is mounted alone; 2 it goes on
-until it worked or the time is over: a new topic's partition takes a moment to be opened; 3 its last line says what
-was seen, or what was wrong last.
+Owns: a Kafka client of four requests (Metadata, CreateTopics, Produce, Fetch), on kio, which the services'
+image has. Does not own: what is judged by it.
+Rules: 1 nothing but the standard library, kio and crc32c is imported: this file is mounted alone; 2 it goes
+on until it worked or the time is over: a new topic's partition is opened in a moment; 3 its last line says
+what was seen, or what was wrong last.
 
 `python produce_and_consume.py HOST:PORT TOPIC [SECONDS]`
 """

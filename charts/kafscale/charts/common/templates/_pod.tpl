@@ -32,6 +32,7 @@ readinessProbe:
     port: admin
   periodSeconds: 5
   timeoutSeconds: 5
+  failureThreshold: 2
 livenessProbe:
   httpGet:
     path: /healthz
@@ -71,14 +72,17 @@ livenessProbe:
 {{/* A pod template. Takes what a container takes, and mounts and volumes (YAML), serviceAccount, token. */}}
 {{- define "kafscale.podTemplate" -}}
 metadata:
+  # Without a version: a new chart alone restarts no pod.
   labels:
-    {{- include "kafscale.labels" . | nindent 4 }}
+    {{- include "kafscale.selectorLabels" . | nindent 4 }}
+    app.kubernetes.io/part-of: kafscale
+    app.kubernetes.io/managed-by: {{ .root.Release.Service }}
     {{- with .root.Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
     # A changed setting rolls the pods, which read it at their start only.
-    checksum/config: {{ include "kafscale.settings" .root | sha256sum }}
+    checksum/config: {{ printf "%s%s" (include "kafscale.sharedSettings" .root) (include "kafscale.credentials" .root) | sha256sum }}
     {{- with .root.Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -1,4 +1,4 @@
-{{/* Written by `python -m tools.chart_schema` from the services' settings; don't edit it by hand. */}}
+{{/* Written by `python -m tools.chart_schema` from the code; don't edit it by hand. */}}
 
 {{- define "kafscale.reads.gateway" -}}
 [
@@ -97,6 +97,10 @@
   "KAFSCALE_CLUSTER",
   "KAFSCALE_DRAIN_SECONDS",
   "KAFSCALE_LOG_FORMAT",
-  "KAFSCALE_LOG_LEVEL"
+  "KAFSCALE_LOG_LEVEL",
+  "KAFSCALE_OPERATOR_DRAIN_SECONDS",
+  "KAFSCALE_OPERATOR_LEASE_SECONDS",
+  "KAFSCALE_OPERATOR_RESYNC_SECONDS",
+  "KAFSCALE_OPERATOR_WORKERS"
 ]
 {{- end -}}

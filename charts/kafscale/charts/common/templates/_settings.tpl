@@ -12,7 +12,6 @@ and not the whole ConfigMap.
 {{- $name := include "kafscale.name" . -}}
 {{- $data := dict
   "KAFSCALE_CLUSTER" ($global.cluster | default $name)
-  "KAFSCALE_LOG_FORMAT" "json"
   "KAFSCALE_DRAIN_SECONDS" (include "kafscale.drainSeconds" .)
   "KAFSCALE_METADATA_ADDRESSES" ($global.metadataAddresses | default (list (printf "%s-metadata:9094" $name)) | join ",")
   "KAFSCALE_S3_BUCKET" ($s3.bucket | default "")
@@ -22,10 +21,10 @@ and not the whole ConfigMap.
   "KAFSCALE_ETCD_ENDPOINTS" ($etcd.endpoints | default list | join ",")
 -}}
 {{- if $etcd.tlsSecret -}}
-{{- $_ := set $data "KAFSCALE_ETCD_CA_FILE" "/etc/kafscale/etcd/ca.crt" -}}
+{{- $_ := set $data "KAFSCALE_ETCD_CA_FILE" "/etc/kafscale/etcd-tls/ca.crt" -}}
 {{- if $etcd.clientCertificate -}}
-{{- $_ := set $data "KAFSCALE_ETCD_CERT_FILE" "/etc/kafscale/etcd/tls.crt" -}}
-{{- $_ := set $data "KAFSCALE_ETCD_KEY_FILE" "/etc/kafscale/etcd/tls.key" -}}
+{{- $_ := set $data "KAFSCALE_ETCD_CERT_FILE" "/etc/kafscale/etcd-tls/tls.crt" -}}
+{{- $_ := set $data "KAFSCALE_ETCD_KEY_FILE" "/etc/kafscale/etcd-tls/tls.key" -}}
 {{- end -}}
 {{- end -}}
 {{- range $key, $value := $global.config | default dict -}}
@@ -39,7 +38,7 @@ and not the whole ConfigMap.
 {{- end -}}
 
 {{- define "kafscale.drainSeconds" -}}
-{{- include "kafscale.plain" (dig "config" "KAFSCALE_DRAIN_SECONDS" 25 (.Values.global | default dict)) -}}
+{{- include "kafscale.plain" (dig "config" "KAFSCALE_DRAIN_SECONDS" 45 (.Values.global | default dict)) -}}
 {{- end -}}
 
 {{/* Longer than the drain: SIGTERM drains, and what is left after it is killed. A service's own config wins. */}}

@@ -32,7 +32,7 @@ spec:
     {{- include "kafscale.podTemplate" $pod | nindent 4 }}
 {{- end -}}
 
-{{/* Names for single pods. Takes ports and publishNotReady as well. */}}
+{{/* Names for single pods. Takes ports as well. */}}
 {{- define "kafscale.headlessService" -}}
 apiVersion: v1
 kind: Service
@@ -40,7 +40,6 @@ metadata:
   {{- include "kafscale.metadata" . | nindent 2 }}
 spec:
   clusterIP: None
-  publishNotReadyAddresses: {{ .publishNotReady | default false }}
   selector:
     {{- include "kafscale.selectorLabels" . | nindent 4 }}
   ports:
@@ -125,11 +124,11 @@ spec:
           value: 2
           periodSeconds: 60
     scaleDown:
-      stabilizationWindowSeconds: 600
+      stabilizationWindowSeconds: 300
       policies:
         - type: Pods
           value: 1
-          periodSeconds: 120
+          periodSeconds: 60
 {{- end -}}
 
 {{/* Who may connect. Takes open (ports for everybody) and internal (ports for this cluster's own pods, the
