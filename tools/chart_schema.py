@@ -236,8 +236,12 @@ def _with(schema: Schema, **properties: Schema) -> Schema:
 
 
 def subchart_schema(service: str) -> Schema:
-    """A section's schema, with what Helm adds to a subchart's values."""
-    return _document(_with(section(service), enabled=SWITCH, common=ANYTHING, **{"global": global_schema()}))
+    """A section's schema, with what Helm adds to a subchart's values.
+
+    `global` is looked at by the umbrella alone: else each mistake in it would be told five times.
+    """
+    added = {"enabled": SWITCH, "common": ANYTHING, "global": ANYTHING}
+    return _document(_with(section(service), **added))
 
 
 def umbrella_schema() -> Schema:
