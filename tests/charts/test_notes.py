@@ -19,7 +19,7 @@ data:
 
 
 def notes(helm: Helm, folder: Path, values: str, *more: str) -> str:
-    """Helm shows notes to a cluster's users only, so they are rendered as an object of a copy of the chart."""
+    """Helm shows notes where there is a cluster only: here they are an object of a copy of the chart."""
     chart = Path(shutil.copytree(CHART, folder / "kafscale"))
     (chart / "templates" / "NOTES.txt").rename(chart / "notes.txt")
     (chart / "templates" / "notes.yaml").write_text(_AS_AN_OBJECT)
