@@ -1,6 +1,7 @@
 """How each real part that checks, tests and benchmarks use is built or fetched.
 
-Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Apache Kafka, kcat and Pants.
+Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Apache Kafka, kcat,
+Pants.
 Does not own: where the results are kept, locks and progress (toolchain.py).
 Rules: 1 every version is pinned here or in `tools/parts/`; 2 a recipe writes only below the folder it is
 given; 3 package sources are whatever the machine configures for go, mvn and apt-get: no host is named.
@@ -21,6 +22,7 @@ PARTS = Path(__file__).parent / "parts"
 MINIO_VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 GRPCURL_VERSION = "v1.9.4"
 ETCD_VERSION = "3.6.16"
+HELM_VERSION = "v3.22.0"
 KAFKA_VERSION = "4.3.1"
 PANTS_VERSION = "2.17.1"
 
@@ -126,6 +128,10 @@ def _build_grpcurl(run: Run, folder: Path) -> None:
     _go_install(f"github.com/fullstorydev/grpcurl/cmd/grpcurl@{GRPCURL_VERSION}", run, folder)
 
 
+def _build_helm(run: Run, folder: Path) -> None:
+    _go_install(f"helm.sh/helm/v3/cmd/helm@{HELM_VERSION}", run, folder)
+
+
 def _build_etcd(run: Run, folder: Path) -> None:
     """The server has no main that can be installed from outside its repository: ours is ten lines."""
     source = PARTS / "etcd"
@@ -216,6 +222,14 @@ RECIPES: tuple[Recipe, ...] = (
         programs=("grpcurl",),
         needs=need_go,
         build=_build_grpcurl,
+    ),
+    Recipe(
+        name="helm",
+        version=HELM_VERSION,
+        about="renders and checks the charts, about 5 minutes the first time",
+        programs=("helm",),
+        needs=need_go,
+        build=_build_helm,
     ),
     Recipe(
         name="kafka",
