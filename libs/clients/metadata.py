@@ -17,6 +17,7 @@ from libs.clients.errors import from_proto
 from libs.clients.references import references
 from libs.clients.topic_updates import TopicUpdate, UpdatedTopic, update_message, updated
 from libs.clients.watcher import Connect
+from libs.concurrency.rand import Rand
 from libs.model.cluster import Assignment, Gateway, Owner, PartitionState, Topic
 from libs.model.errors import KafscaleError, Reason, Unavailable
 from libs.model.ids import (
@@ -77,9 +78,10 @@ class TopicToCreate:
 class MetadataClient:
     """Methods raise the kinds of libs/model/errors.py; Unavailable says whether it may have happened."""
 
-    def __init__(self, channels: Sequence[grpclib.client.Channel]) -> None:
+    def __init__(self, channels: Sequence[grpclib.client.Channel], *, first: int = 0) -> None:
+        """`first` is the channel that is asked first, until it fails."""
         self._stubs = [MetadataStub(channel) for channel in channels]
-        self._preferred = 0
+        self._preferred = first
 
     async def register_owner(self, owner: Owner, *, in_flight_max: int, known: bool = False) -> Registration:
         """Raises Fenced(SESSION_OVER) where the session was sealed, or is `known` and has no record: begin a
@@ -327,10 +329,18 @@ class MetadataClient:
 
 
 @asynccontextmanager
-async def open_metadata_client(addresses: Sequence[str], connect: Connect) -> AsyncIterator[MetadataClient]:
-    """A client over one channel to each address."""
+async def open_metadata_client(
+    addresses: Sequence[str], connect: Connect, *, rand: Rand | None = None
+) -> AsyncIterator[MetadataClient]:
+    """A client over one channel to each address.
+
+    `rand` chooses who is asked first: all services are told the same addresses, and one replica would have
+    all of the work. None: the first address.
+    """
+    first = 0 if rand is None else int(rand.random() * len(addresses))
     async with AsyncExitStack() as stack:
-        yield MetadataClient([await stack.enter_async_context(connect(each)) for each in addresses])
+        channels = [await stack.enter_async_context(connect(each)) for each in addresses]
+        yield MetadataClient(channels, first=first)
 
 
 def _registration(reply: api.RegisterReply) -> Registration:

@@ -80,7 +80,7 @@ async def open_process(host: Host[GatewaySettings]) -> AsyncIterator[GatewayProc
             )
         )
         metadata = await stack.enter_async_context(
-            open_metadata_client(settings.metadata_addresses, open_channel)
+            open_metadata_client(settings.metadata_addresses, open_channel, rand=host.rand)
         )
         groups = await stack.enter_async_context(
             open_groups_client(lambda: watcher.view.replicas, connect=open_channel, rand=host.rand)

@@ -3,12 +3,13 @@
 Owns: tables by id with their revisions, and what each change means to watchers. Does not own: the watch
 (cache.py), the watchers (rpc_watch.py).
 Rules: 1 partition states, offsets and groups are not here: they are many, and read from the store itself;
-2 a removal is told with the identity of what was there.
+2 a removal is told with the identity of what was there; 3 what every opening writes after a takeover (its
+predecessors, cleared) changes no plan: `plan_version` stays, or a thousand openings were a thousand plans.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from libs.model.cluster import Assignment, Gateway, Owner, Replica, Topic
@@ -40,6 +41,7 @@ WATCHED = (
     keys.ASSIGNMENTS,
 )
 """Keys and prefixes that a replica keeps in memory."""
+_ASSIGNMENTS = keys.ASSIGNMENTS.rstrip("/")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -59,6 +61,8 @@ class ClusterState:
 
     def __init__(self) -> None:
         self.revision = Revision(0)
+        self.plan_version = 0
+        """Grows with every change after which the controller may have something to do."""
         self.cluster_id = ""
         self.controller: Stored[ControllerRecord] | None = None
         self.topics: dict[TopicName, Stored[Topic]] = {}
@@ -107,6 +111,8 @@ class ClusterState:
         if apply is None:
             return None
         change: Changed | None = apply(event)
+        if table != _ASSIGNMENTS:
+            self.plan_version += 1
         return change
 
     def watchables(self) -> Iterator[Watchable]:
@@ -155,7 +161,10 @@ class ClusterState:
 
     def _apply_assignments(self, event: KeyValue | Deleted) -> Changed | None:
         at = keys.topic_partition_of(event.key)
+        before = self.assignment(at)
         changed = self._put(self.assignments[at.topic_id], at.partition, event, stored.assignment)
+        if not _is_planned_alike(before, self.assignment(at)):
+            self.plan_version += 1
         if not self.assignments[at.topic_id]:
             del self.assignments[at.topic_id]
         return changed
@@ -176,3 +185,9 @@ class ClusterState:
     @staticmethod
     def _changed(value: object, *, removed: bool = False) -> Changed | None:
         return Changed(value=value, removed=removed) if isinstance(value, Watchable) else None
+
+
+def _is_planned_alike(before: Stored[Assignment] | None, after: Stored[Assignment] | None) -> bool:
+    if before is None or after is None:
+        return before is after
+    return replace(before.value, predecessors=()) == replace(after.value, predecessors=())

@@ -145,8 +145,10 @@ class Controller:
         if not work.empty:
             await self._do(work)
             return
+        planned = state.plan_version
         with trio.move_on_at(self._grace.until if grace else float("inf")):
-            await self._cache.wait_changed()
+            while self._cache.state is state and state.plan_version == planned:
+                await self._cache.wait_changed()
 
     async def _do(self, work: Plan) -> None:
         if work.adopt:

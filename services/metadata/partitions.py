@@ -54,11 +54,21 @@ class Partitions:
         item = await self._kv.get(keys.assignment(at))
         if item is None:
             raise NotFound(f"partition {at} is not assigned", reason=Reason.UNKNOWN_TOPIC_OR_PARTITION)
+        return await self._with_state(at, stored.assignment(item))
+
+    async def _get_to_write(self, at: TopicPartition, assignment_revision: Revision) -> PartitionRecord:
+        """For who writes only where the assignment still is of this revision: the cache may know it, and a
+        revision has one value. Many partitions are opened at a time.
+        """
+        known = self._cache.state.assignment(at)
+        if known is not None and known.revision == assignment_revision:
+            return await self._with_state(at, known)
+        return await self.get(at)
+
+    async def _with_state(self, at: TopicPartition, assignment: Stored[Assignment]) -> PartitionRecord:
         state = await self._kv.get(keys.partition(at))
         return PartitionRecord(
-            at=at,
-            assignment=stored.assignment(item),
-            state=None if state is None else stored.partition_state(state),
+            at=at, assignment=assignment, state=None if state is None else stored.partition_state(state)
         )
 
     async def open(
@@ -74,7 +84,7 @@ class Partitions:
         Raises Fenced(GUARD_FAILED) where the record is not of these revisions, NotFound, and Invalid for a
         state that can't follow the one before.
         """
-        record = await self.get(at)
+        record = await self._get_to_write(at, assignment_revision)
         if (record.assignment.revision, record.state_revision) != (assignment_revision, state_revision):
             raise _changed(at)
         assignment = record.assignment.value

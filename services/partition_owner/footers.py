@@ -110,12 +110,21 @@ class FooterReader:
         found: dict[int, list[WalRange]] = {}
         seqs = range(max(first, from_seq), min(first + CHAIN_INDEX_EVERY, to_seq))
 
-        async def read(seq: int) -> None:
-            footer = await self._cached(chain_object_key(session, seq), session, seq)
+        def take(seq: int, footer: _Index | _Footer | None) -> None:
             assert footer is not None and not isinstance(footer, _Index)  # noqa: PT018 - one thing: its type
             found[seq] = footer.get(tp, [])
 
-        await for_each(seqs, read, at_once_max=self._gets_max)
+        async def read(seq: int) -> None:
+            take(seq, await self._cached(chain_object_key(session, seq), session, seq))
+
+        missing: list[int] = []
+        for seq in seqs:  # without a task each: all partitions of a dead owner read the same ones
+            footer = self._cache.get(chain_object_key(session, seq))
+            if footer is None:
+                missing.append(seq)
+            else:
+                take(seq, footer)
+        await for_each(missing, read, at_once_max=self._gets_max)
         return [IndexedRange(ChainSeq(seq), each) for seq in seqs for each in found[seq]]
 
     async def _cached(self, key: str, session: SessionId, seq: int) -> _Index | _Footer | None:

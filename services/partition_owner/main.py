@@ -67,7 +67,7 @@ async def open_process(host: Host[OwnerSettings]) -> AsyncIterator[OwnerProcess]
             )
         )
         metadata = await stack.enter_async_context(
-            open_metadata_client(settings.metadata_addresses, open_channel)
+            open_metadata_client(settings.metadata_addresses, open_channel, rand=host.rand)
         )
         owner = await stack.enter_async_context(
             open_partition_owner(

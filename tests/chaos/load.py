@@ -296,11 +296,11 @@ def wait_until(condition: Callable[[], bool], *, seconds_max: float, every_secon
 class Truth:
     """What is in the topic, read bit by bit from the first record on; `renew` forgets, to read all again."""
 
-    def __init__(self, bootstrap: str, topic: str) -> None:
+    def __init__(self, bootstrap: str, topic: str, *, partitions: int = PARTITIONS) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self.found: dict[Place, Stamp] = {}
-        self._next = dict.fromkeys(range(PARTITIONS), 0)
+        self._next = dict.fromkeys(range(partitions), 0)
 
     def read_on(self, ends: dict[int, int], *, seconds_max: float) -> None:
         """Reads at least up to `ends`, or as far as it comes in the time."""

@@ -3,7 +3,7 @@
 Owns: joining both. Does not own: what goes wrong (nemesis.py), the load.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,17 @@ class Proxied:
 
 @asynccontextmanager
 async def open_proxied(
-    directory: Path, *, seed: int = 0, etcd_quota_bytes: int = 0, **settings: str
+    directory: Path,
+    *,
+    seed: int = 0,
+    etcd_quota_bytes: int = 0,
+    names: Collection[str] = (*SERVICES, *STORES),
+    **settings: str,
 ) -> AsyncIterator[Proxied]:
-    """Ready, on free ports. `settings` are KAFSCALE_* variables for every service; `seed` is the proxies'."""
+    """Ready, on free ports. `settings` are KAFSCALE_* variables for every service; `seed` is the proxies'.
+
+    `names`: in front of whom there is a proxy; fewer where what the proxies cost would be measured, too.
+    """
     stacks: list[Stack] = []
 
     def pids() -> dict[str, int]:
@@ -46,19 +54,18 @@ async def open_proxied(
 
         def put_in_front(stack: Stack) -> None:
             stacks.append(stack)
-            names = (*SERVICES, *STORES)
             free = [port for port in free_ports(8 * len(names)) if port not in stack.reserved_ports]
             for name, port in zip(names, free, strict=False):
                 stack.fronts[name] = port
                 proxies.add(name, port=port, target_port=stack.port_of(name))
-                if clocks is not None and name in SERVICES:
-                    stack.environment[name] = clocks.environment(name)
+            if clocks is not None:
+                stack.environment |= {name: clocks.environment(name) for name in SERVICES}
 
         stack_settings = StackSettings(
             port_base=None, extra=settings, etcd_fsync=False, etcd_quota_bytes=etcd_quota_bytes
         )
         async with open_stack(directory, stack_settings, before_start=put_in_front) as stack:
-            for name in (*SERVICES, *STORES):
+            for name in names:
                 with trio.fail_after(10):
                     await proxies.wait_open(name)
             yield Proxied(stack=stack, proxies=proxies, clocks=clocks)

@@ -7,6 +7,7 @@ partition is not open any more: a hand-over never waits for it; 4 trouble of one
 another.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -98,6 +99,7 @@ class Background:
         self._clock = clock
         self._rand = rand
         self._cares: dict[TopicPartition, _Care] = {}
+        self._found: deque[_Care] = deque()
         self._looking = trio.Lock()  # one worker looks and waits, the others wait for it
         self.retained_bytes = 0
         """Bytes below log starts that retention moved, ever."""
@@ -112,6 +114,7 @@ class Background:
     async def run(self, flusher: Flusher) -> None:
         """Works until cancelled."""
         self._cares.clear()
+        self._found.clear()
 
         def durable_seq() -> ChainSeq:
             return flusher.durable_seq
@@ -132,25 +135,35 @@ class Background:
         """The partition that is due for the longest time, and is busy from now on."""
         async with self._looking:
             while True:
-                found = await self._look(durable_seq)
-                if found is not None:
-                    found.busy = True
-                    return found
-                await trio.sleep(self._limits.check_seconds)
+                while self._found:
+                    care = self._found.popleft()
+                    if self._due_since(care, trio.current_time(), durable_seq) is not None:
+                        care.busy = True
+                        return care
+                self._found = await self._look(durable_seq)
+                if not self._found:
+                    await trio.sleep(self._limits.check_seconds)
 
-    async def _look(self, durable_seq: Callable[[], ChainSeq]) -> _Care | None:
+    async def _look(self, durable_seq: Callable[[], ChainSeq]) -> deque[_Care]:
+        """All that are due, the longest first: one look at every partition is for all of them."""
         self._look_around()
-        found: _Care | None = None
-        found_due = now = trio.current_time()
+        now = trio.current_time()
+        found: list[tuple[float, _Care]] = []
         for number, care in enumerate(list(self._cares.values())):
             if number % _LOOKS_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
-            if care.busy or care.not_before > now or not care.partition.appendable:
-                continue
-            due = self._due_at(care, durable_seq)
-            if due <= found_due:
-                found, found_due = care, due
-        return found if found is not None and found.partition.appendable else None
+            due = self._due_since(care, now, durable_seq)
+            if due is not None:
+                found.append((due, care))
+        found.sort(key=lambda each: each[0])
+        return deque(care for _, care in found)
+
+    def _due_since(self, care: _Care, now: float, durable_seq: Callable[[], ChainSeq]) -> float | None:
+        """None where there is nothing to be done now, or somebody does it."""
+        if care.busy or care.not_before > now or not care.partition.appendable:
+            return None
+        due = self._due_at(care, durable_seq)
+        return due if due <= now else None
 
     def _look_around(self) -> None:
         now = trio.current_time()

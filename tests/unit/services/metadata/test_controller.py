@@ -14,7 +14,11 @@ from libs.clients.watcher import ClusterWatcher
 from libs.model.cluster import Assignment, AssignmentState, ChainPosition, PartitionState, Predecessor
 from libs.model.errors import Fenced, Invalid, Moved, Reason
 from libs.model.ids import ChainSeq, LeaderEpoch, Offset, OwnerId, SessionId, TopicPartition
+from services.metadata import keys
+from services.metadata.cluster_state import ClusterState
 from services.metadata.kv.memory import MemoryKV
+from services.metadata.kv.port import KeyValue
+from services.metadata.planning import Plan, plan
 from tests.support.metadata import (
     LEASE_SECONDS,
     FakeOwner,
@@ -131,6 +135,56 @@ async def test_a_dead_owners_partitions_move_within_its_lease(autojump_clock: ob
                 assert after.predecessors == (Predecessor(session=session, leader_epoch=LeaderEpoch(0)),)
             else:
                 assert after == before[at]
+
+
+class CountingKV(MemoryKV):
+    """Remembers which keys were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[str] = []
+
+    async def get(self, key: str) -> KeyValue | None:
+        self.reads.append(key)
+        return await super().get(key)
+
+
+async def test_what_a_takeovers_openings_cost_does_not_grow_with_the_cluster(
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each clears its predecessors, and a plan looks at every partition there is."""
+    plans: list[ClusterState] = []
+
+    def counted(state: ClusterState, *, grace: bool, moves_max: int) -> Plan:
+        plans.append(state)
+        return plan(state, grace=grace, moves_max=moves_max)
+
+    monkeypatch.setattr("services.metadata.controller.plan", counted)
+    kv = CountingKV()
+    async with (
+        open_metadata_cluster(kv, "m0") as cluster,
+        cluster.client() as client,
+        cluster.watcher() as watcher,
+    ):
+        owners = [await cluster.owner(client, f"owner-{number}", number) for number in range(2)]
+        await trio.sleep(LEASE_SECONDS)
+        await created(client, new("orders", 8))
+        view = await wait_view(watcher, settled_on("owner-0", "owner-1", partitions=8))
+        lost = await open_all(client, view, "owner-0")
+        owners[0].kill()
+        view = await wait_view(watcher, settled_on("owner-1", partitions=8))
+        await trio.sleep(LEASE_SECONDS)
+        planned = len(plans)
+        for at in lost:
+            assert view.assignments[at].predecessors
+            kv.reads.clear()
+            await open_one(client, at)
+            # To know what is there; and, to write on top of it, only what the replica does not remember.
+            assert kv.reads == [keys.assignment(at), keys.partition(at), keys.partition(at)]
+        await wait_view(
+            watcher, lambda view: not any(each.predecessors for each in view.assignments.values())
+        )
+        assert len(plans) == planned
 
 
 async def test_a_session_that_never_opened_a_partition_is_no_predecessor(autojump_clock: object) -> None:

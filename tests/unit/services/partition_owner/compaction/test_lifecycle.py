@@ -9,6 +9,8 @@ from libs.concurrency.rand import SeededRand
 from libs.model.errors import Invalid, Reason
 from libs.objectstore.faulty import FaultPlan, FaultyObjectStore
 from libs.objectstore.memory import MemoryObjectStore
+from services.partition_owner.compaction.background import Background
+from services.partition_owner.config import OwnerOptions
 from tests.support.owners import (
     EPOCH_MS,
     batch,
@@ -53,6 +55,29 @@ async def test_a_quiet_cluster_is_compacted_once_and_then_silent(autojump_clock:
         await trio.sleep(3600)
         assert len(store.put_keys) == written
         assert cluster.metadata.replicas["m"].service.statistics().revision == revision
+
+
+async def test_one_look_at_all_partitions_is_for_all_that_are_due(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One for each of them is more than an owner of a thousand has time for."""
+    looks = 0
+    look_around = Background._look_around
+
+    def counted(self: Background) -> None:
+        nonlocal looks
+        looks += 1
+        look_around(self)
+
+    async with open_owner_cluster(HookedStore(), ["a"]) as cluster:
+        topic = await cluster.create_topic("orders", 100)
+        for partition in range(100):
+            await cluster.wait_open(tp_of(topic, partition))
+        monkeypatch.setattr(Background, "_look_around", counted)
+        options = OwnerOptions()
+        await trio.sleep(options.retention_check_seconds)  # each was due once
+        # A look finds those that became due since the last one, and a second look that these were all.
+        assert looks <= 2 * options.retention_check_seconds / options.compaction_check_seconds + 2
 
 
 async def test_duplicates_are_known_after_compaction_and_takeover(autojump_clock: MockClock) -> None:
