@@ -2,7 +2,7 @@
 
 Owns: which pod is next and what is done with it. Does not own: doing it (clusters.py, drain_rpc.py).
 Rules: 1 nothing is begun while a pod is missing, going or not ready: one owner at a time is away; 2 a pod
-goes only after its partitions are handed over; a drain that fails stops everything and says which pod and why;
+goes only after its partitions are handed over; a drain that fails stops all of it and says which pod and why;
 3 what was drained is known by the pod's uid and restarts: a restarted container is given partitions again;
 4 a pod that never served has nothing to hand over, and one that is alone has nobody to hand it to.
 What was drained is kept in memory only: draining an owner again that has nothing is answered at once.

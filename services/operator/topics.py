@@ -2,8 +2,8 @@
 
 Owns: creating, changing, adopting, refusing, letting go. Does not own: doing it (topic_control.py).
 Rules: 1 of several resources that name one topic the oldest has it; the others only say so; 2 a topic is
-known by its id: one that was made anew under the same name is another's until it is adopted; 3 partitions only
-grow; while something is refused nothing is changed.
+known by its id: one that was made anew under the same name is another's until it is adopted; 3 partitions
+only grow; while something is refused nothing is changed.
 """
 
 from collections.abc import Iterable, Mapping
