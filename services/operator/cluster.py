@@ -7,8 +7,8 @@ Rules: 1 every request has a deadline; a watch has one for silence; 2 only reads
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ class HttpKube:
                 with suppress(httpx.HTTPError):
                     await response.aread()
                 raise _refused(response, kind, "watch")
-            yield _events(response, kind)
+            async with aclosing(_events(response, kind)) as events:
+                yield events
         finally:
             await response.aclose()
 
@@ -167,30 +168,43 @@ class HttpKube:
     async def _headers(self) -> dict[str, str]:
         """A token is read anew when it is old: in a thread, for a kubeconfig may run a program for it."""
         try:
-            token = await self._threads.run(
-                _POOL, self._configuration.get_api_key_with_prefix, "authorization", abandon_on_cancel=True
-            )
+            token = await self._threads.run(_POOL, self._token, abandon_on_cancel=True)
         except (ConfigException, OSError) as error:
             raise Unavailable(f"no credentials for the API server: {error}") from error
         return {"authorization": token} if token else {}
 
+    def _token(self) -> str | None:
+        token: str | None = self._configuration.get_api_key_with_prefix("BearerToken", "authorization")
+        return token
 
-async def _events(response: httpx.Response, kind: Kind) -> AsyncIterator[WatchEvent]:
+
+async def _events(response: httpx.Response, kind: Kind) -> AsyncGenerator[WatchEvent, None]:
     try:
-        async for line in response.aiter_lines():
-            if not line:
-                continue
-            event = json.loads(line)
-            item = event["object"]
-            if event["type"] == "ERROR":
-                raise _status_error(item.get("code", 500), item, kind, "watch")
-            yield WatchEvent(
-                type=event["type"], item={"apiVersion": kind.api_version, "kind": kind.kind, **item}
-            )
+        async with aclosing(_lines(response)) as lines:
+            async for line in lines:
+                event = json.loads(line)
+                item = event["object"]
+                if event["type"] == "ERROR":
+                    raise _status_error(item.get("code", 500), item, kind, "watch")
+                yield WatchEvent(
+                    type=event["type"], item={"apiVersion": kind.api_version, "kind": kind.kind, **item}
+                )
     except httpx.HTTPError as error:
         raise _unreachable(error, sent=False) from error
     except json.JSONDecodeError as error:
         raise Unavailable(f"the watch of {kind.plural} broke off in the middle of a line") from error
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Every line that isn't empty; what comes after the last line end too."""
+    rest = b""
+    async with aclosing(response.aiter_bytes()) as chunks:  # type: ignore[type-var]
+        async for chunk in chunks:
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in filter(None, whole):
+                yield line
+    if rest:
+        yield rest
 
 
 def _unreachable(error: httpx.HTTPError, *, sent: bool) -> Unavailable:

@@ -70,8 +70,10 @@ class TopicControl:
 
         Raises the kinds of error where it has to be tried again.
         """
-        item = self._mirrors.get(key)
-        if item is None:
+        try:
+            # Not from the mirror: what was just written, and is not heard of yet, decides whose a topic is.
+            item = await self._kube.get(key)
+        except NotFound:
             return None
         try:
             look = _Look(item, topic_of(item))

@@ -1,7 +1,7 @@
 """What is done about a KafscaleTopic. Pure.
 
 Owns: creating, changing, adopting, refusing, letting go. Does not own: doing it (topic_control.py).
-Rules: 1 of several resources that name one topic the oldest has it; the others only say so; 2 a topic is
+Rules: 1 of several resources that name one topic the first has it; the others only say so; 2 a topic is
 known by its id: one that was made anew under the same name is another's until it is adopted; 3 partitions
 only grow; while something is refused nothing is changed.
 """
@@ -95,9 +95,9 @@ Decision = Claim | Announce | Create | Update | Adopt | Remove | LetGo | Settled
 
 
 def holder(resources: Iterable[TopicResource], *, cluster: str, topic: str) -> TopicResource | None:
-    """Whose the topic is: the oldest's that has or wants it."""
+    """Whose the topic is: who has one already, else the oldest that wants it."""
     rivals = [each for each in resources if each.spec.cluster_ref == cluster and each.topic_name == topic]
-    return min(rivals, key=lambda each: (each.created, each.uid), default=None)
+    return min(rivals, key=lambda each: (not each.topic_id, each.created, each.uid), default=None)
 
 
 def decide(

@@ -13,11 +13,12 @@ from services.operator.spec import Autoscaling
 
 _DOWN_SECONDS = 300
 """A scale-in moves partitions and connections, so that load has to be gone for a while."""
+_NAMED = "kafscale_"
 METRICS: Mapping[str, str] = {
-    f"{GATEWAY} produced_bytes_per_second": "kafscale_produced_bytes_per_second",
+    f"{GATEWAY} produced_bytes_per_second": f"{_NAMED}produced_bytes_per_second",
     f"{GATEWAY} in_flight_bytes": "kafscale_in_flight_bytes",
     f"{GATEWAY} connections": "kafscale_active_connections",
-    f"{OWNER} produced_bytes_per_second": "kafscale_chain_bytes_per_second",
+    f"{OWNER} produced_bytes_per_second": f"{_NAMED}chain_bytes_per_second",
     f"{OWNER} buffer_bytes": "kafscale_buffer_bytes",
     f"{METADATA} watchers": "kafscale_watchers",
 }

@@ -101,8 +101,7 @@ class FakeKube:
         wanted = {path: value for path, value in flatten(item).items() if not _is_servers(path)}
         changed = {path for path, value in wanted.items() if stored.leaves.get(path, object()) != value}
         for owned in stored.owners.values():
-            owned -= changed
-            owned &= set(wanted)
+            owned.intersection_update(set(wanted) - changed)
         stored.owners.setdefault((manager, subresource), set()).update(changed)
         return self._store(key, {**kept, **wanted})
 

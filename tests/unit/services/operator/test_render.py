@@ -1,5 +1,6 @@
-"""Objects of a cluster: named as the plan says, of fields that Kubernetes has, settings that services take."""
+"""Objects of a cluster: named as planned, of fields that Kubernetes has, settings that services take."""
 
+import json
 import re
 from typing import Any
 
@@ -28,9 +29,11 @@ class _Response:
     """What the client's deserialize wants."""
 
     def __init__(self, data: Object) -> None:
-        import json
-
         self.data = json.dumps(data)
+
+
+def _filled(text: str, environ: dict[str, str]) -> str:
+    return re.sub(r"\$\((\w+)\)", lambda name: environ[name[1]], text)
 
 
 def by_name(spec: dict[str, Any] | None = None) -> dict[tuple[str, str], Object]:
@@ -81,7 +84,7 @@ def test_each_service_takes_the_variables_of_its_pods(spec: dict[str, Any]) -> N
                 environ[each["name"]] = "secret"
             elif "value" in each:
                 # Kubernetes replaces only what was named before.
-                environ[each["name"]] = re.sub(r"\$\((\w+)\)", lambda name: environ[name[1]], each["value"])
+                environ[each["name"]] = _filled(each["value"], environ)
         loaded = settings_class.load(argv=[], environ=environ)
         assert loaded.instance == "pod-0"
         assert loaded.bind_host == "0.0.0.0"
