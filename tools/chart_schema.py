@@ -12,34 +12,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from libs.chassis.config import ServiceSettings, variable_of
 from services.gateway.config import GatewaySettings
 from services.metadata.config import MetadataSettings
+from services.operator.config import OperatorSettings
 from services.partition_owner.config import OwnerSettings
 
 CHART = Path(__file__).resolve().parent.parent / "charts" / "kafscale"
 READS = CHART / "charts" / "common" / "templates" / "_reads.tpl"
-
-
-class OperatorSettings(ServiceSettings):
-    """What the operator may be told beside what every process is."""
-
-    operator_namespace: str = Field(default="kafscale", description="namespace of the operator's own Lease")
-    operator_watch_namespaces: str = Field(default="", description="namespaces, by commas; empty: all")
-    operator_image: str = Field(default="kafscale:0.1.0", description="image of clusters that name none")
-    operator_lease_seconds: float = Field(
-        default=15.0, ge=3, le=300, description="how long a silent leader counts as alive"
-    )
-    operator_resync_seconds: float = Field(
-        default=300.0, gt=0, description="how often everything is looked at, whether it changed or not"
-    )
-    operator_workers: int = Field(default=4, ge=1, le=64, description="resources worked on at a time")
-    operator_drain_seconds: int = Field(
-        default=60, ge=1, le=600, description="how long one DrainPartitions call may take"
-    )
 
 
 SERVICES: Mapping[str, type[ServiceSettings]] = {

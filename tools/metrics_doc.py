@@ -16,6 +16,7 @@ from services.gateway.metrics import show_consumer_lag
 from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder
 from services.metadata.metrics import show_statistics as show_metadata
+from services.operator.metrics import show_statistics as show_operator
 from services.partition_owner.metrics import show_statistics as show_owner
 from services.partition_owner.recorder import MetricsRecorder as OwnerRecorder
 
@@ -83,12 +84,16 @@ def document() -> str:
     def metadata(metrics: Metrics) -> None:
         show_metadata(metrics, _unread)
 
+    def operator(metrics: Metrics) -> None:
+        show_operator(metrics, _unread)
+
     return _HEAD + "".join(
         (
             _section("Gateway", gateway),
             _section("Partition owner", owner),
             _section("Object store, in a partition owner", store),
             _section("Metadata", metadata),
+            _section("Operator", operator),
         )
     )
 

@@ -16,6 +16,7 @@ from libs.chassis.config import ServiceSettings, variable_of
 from libs.model.limits import KIB, MIB
 from services.gateway.config import GatewaySettings
 from services.metadata.config import MetadataSettings
+from services.operator.config import OperatorSettings
 from services.partition_owner.config import OwnerSettings
 from services.standalone.config import StandaloneSettings
 
@@ -25,6 +26,7 @@ SERVICES: tuple[type[ServiceSettings], ...] = (
     GatewaySettings,
     OwnerSettings,
     MetadataSettings,
+    OperatorSettings,
 )
 _HEAD = """\
 # Settings

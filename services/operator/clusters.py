@@ -1,0 +1,219 @@
+"""One look at a KafscaleCluster: observe, decide, act, report.
+
+Owns: doing what reconcile.py and rolling.py decide. Does not own: what they decide, when (work_queue.py).
+Rules: 1 an action that fails stops no other: each is of one object; 2 owners are rolled only after everything
+was applied, and one step at a look.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+from pydantic import ValidationError
+
+from libs.model.errors import Fenced, KafscaleError, NotFound, Unavailable
+from services.operator.drain_rpc import Drainer
+from services.operator.kinds import MADE, PODS, STATEFUL_SETS, Key, Object, key_of
+from services.operator.kube import Forbidden, Kube
+from services.operator.mirrors import Mirrors
+from services.operator.reconcile import Action, Apply, reconcile
+from services.operator.render.cluster import render
+from services.operator.render.common import ADMIN_PORT, INSTANCE_LABEL, OWNER, Context, selector
+from services.operator.reporting import Reporter
+from services.operator.rolling import (
+    Drain,
+    Drained,
+    DrainFailed,
+    Idle,
+    Life,
+    Restart,
+    Shrink,
+    Step,
+    next_step,
+    owners_of,
+)
+from services.operator.spec import Cluster, cluster_of, problems
+from services.operator.status import Pass, cluster_status, conditions
+
+RETRY_DRAIN_SECONDS = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Doing:
+    """What happened in one look."""
+
+    permissions: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    changed: int = 0
+    again: bool = False
+
+    def failed(self, error: KafscaleError, what: str) -> None:
+        if isinstance(error, Forbidden):
+            self.permissions.append(error.permission)
+        elif isinstance(error, Fenced):
+            self.again = True  # it changed since we looked: look again
+            return
+        self.errors.append(f"{what}: {error.message}")
+
+
+class Clusters:
+    def __init__(
+        self, *, kube: Kube, mirrors: Mirrors, drainer: Drainer, reporter: Reporter, default_image: str
+    ) -> None:
+        self._kube = kube
+        self._mirrors = mirrors
+        self._drainer = drainer
+        self._reporter = reporter
+        self._default_image = default_image
+        self._drains: dict[Key, dict[Life, Drained | DrainFailed]] = {}
+        self._failed_at: dict[Life, float] = {}
+        self.drains_total = {"done": 0, "failed": 0}
+        self.restarts_total = 0
+
+    async def work(self, key: Key) -> float | None:
+        """One look. Returns in how many seconds there has to be another, None where a change will say.
+
+        Raises the kinds of error where it has to be tried again.
+        """
+        item = self._mirrors.get(key)
+        if item is None or item["metadata"].get("deletionTimestamp"):
+            self._drains.pop(key, None)  # its objects go by their owner references
+            return None
+        try:
+            cluster = cluster_of(item)
+        except ValidationError as error:
+            await self._report(item, [], {}, Pass(step=Idle(), invalid=problems(error)))
+            return None
+        return await self._look(item, cluster)
+
+    async def _look(self, item: Object, cluster: Cluster) -> float | None:
+        key, doing = key_of(item), _Doing()
+        context = Context(cluster=cluster, default_image=self._default_image)
+        step, held = self._owners_step(key, cluster)
+        desired = render(context, owner_replicas=held)
+        self._note_unseen(cluster, desired, doing)
+        observed = await self._observe(cluster, desired, doing)
+        plan = reconcile(desired, observed, name=cluster.name, uid=cluster.uid)
+        for action in plan.actions:
+            await self._do(action, doing)
+        if not doing.changed and not doing.errors:
+            await self._advance(key, cluster, step, doing)
+            step, _ = self._owners_step(key, cluster)
+        seen = Pass(
+            step=step,
+            foreign=plan.foreign,
+            permissions=tuple(doing.permissions),
+            errors=tuple(doing.errors),
+            changed=doing.changed,
+        )
+        await self._report(item, desired, observed, seen)
+        if doing.errors:
+            raise Unavailable("; ".join(doing.errors))
+        if doing.again or doing.changed:
+            return 1.0
+        return RETRY_DRAIN_SECONDS if self._has_failed_drain(key) else None
+
+    def _owners_step(self, key: Key, cluster: Cluster) -> tuple[Step, int | None]:
+        """The owners' next step, and how many replicas are held while some are still to be drained."""
+        name = f"{cluster.name}-{OWNER}"
+        seen = self._mirrors.get(Key(STATEFUL_SETS.kind, cluster.namespace, name))
+        if seen is None:
+            return Idle(), None
+        pods = list(self._mirrors.items(PODS, cluster.namespace, selector(cluster, OWNER)))
+        owners = owners_of(seen, pods)
+        drains = self._drains.setdefault(key, {})
+        self._forget_old(drains, {pod.life for pod in owners.pods})
+        asked = cluster.spec.owner
+        replicas = None if asked.autoscaling else asked.replicas
+        step = next_step(owners, replicas=replicas, drains=drains)
+        leaving = replicas is not None and replicas < owners.replicas
+        return step, owners.replicas if leaving and not isinstance(step, Shrink) else None
+
+    def _forget_old(self, drains: dict[Life, Drained | DrainFailed], alive: set[Life]) -> None:
+        """Lives that are over, and failures that are old enough to try again."""
+        now = trio.current_time()
+        for life, outcome in list(drains.items()):
+            old = isinstance(outcome, DrainFailed) and now - self._failed_at[life] >= RETRY_DRAIN_SECONDS
+            if life not in alive or old:
+                del drains[life]
+                self._failed_at.pop(life, None)
+
+    def _has_failed_drain(self, key: Key) -> bool:
+        return any(isinstance(each, DrainFailed) for each in self._drains.get(key, {}).values())
+
+    async def _observe(self, cluster: Cluster, desired: Sequence[Object], doing: _Doing) -> dict[Key, Object]:
+        """What the mirrors have, and what has a name of ours without our labels."""
+        labels = {INSTANCE_LABEL: cluster.name}
+        observed = {
+            key_of(item): item
+            for kind in MADE
+            for item in self._mirrors.items(kind, cluster.namespace, labels)
+        }
+        for key in map(key_of, desired):
+            if key not in observed:
+                try:
+                    observed[key] = await self._kube.get(key)
+                except NotFound:
+                    continue
+                except KafscaleError as error:
+                    doing.failed(error, str(key))
+        return observed
+
+    def _note_unseen(self, cluster: Cluster, desired: Sequence[Object], doing: _Doing) -> None:
+        kinds = {item["kind"] for item in desired} | {PODS.kind}
+        for kind in sorted(kinds):
+            missing = self._mirrors.missing(kind, cluster.namespace)
+            if missing is not None:
+                doing.permissions.append(missing)
+
+    async def _do(self, action: Action, doing: _Doing) -> None:
+        what = key_of(action.item) if isinstance(action, Apply) else action.key
+        try:
+            if isinstance(action, Apply):
+                await self._kube.apply(action.item, manager=action.manager)
+            else:
+                await self._kube.delete(action.key, uid=action.uid)
+        except NotFound as error:
+            if isinstance(action, Apply):
+                doing.failed(error, str(what))  # the kind is not installed, or the namespace is gone
+        except KafscaleError as error:
+            doing.failed(error, str(what))
+        else:
+            doing.changed += 1
+            log.info("object_changed", object=str(what), applied=isinstance(action, Apply))
+
+    async def _advance(self, key: Key, cluster: Cluster, step: Step, doing: _Doing) -> None:
+        match step:
+            case Drain(pod=pod, reason=reason):
+                address = f"[{pod.ip}]:{ADMIN_PORT}" if ":" in pod.ip else f"{pod.ip}:{ADMIN_PORT}"
+                outcome = await self._drainer.drain(address, reason=reason)
+                self._drains[key][pod.life] = outcome
+                self.drains_total["done" if isinstance(outcome, Drained) else "failed"] += 1
+                log.info("owner_drained", pod=pod.name, outcome=outcome)
+                if isinstance(outcome, DrainFailed):
+                    self._failed_at[pod.life] = trio.current_time()
+                else:
+                    doing.again = True
+            case Restart(pod=pod):
+                at = Key(PODS.kind, cluster.namespace, pod.name)
+                try:
+                    await self._kube.delete(at, uid=pod.life.uid)
+                except NotFound:
+                    pass  # it went by itself
+                except KafscaleError as error:
+                    doing.failed(error, str(at))
+                else:
+                    self.restarts_total += 1
+                    log.info("owner_restarted", pod=pod.name)
+            case _:
+                pass  # a Shrink is in what was rendered
+
+    async def _report(
+        self, item: Object, desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass
+    ) -> None:
+        said = conditions(desired, observed, seen)
+        status = cluster_status(item, said, observed, now_ms=self._reporter.now_ms)
+        await self._reporter.report(item, status, said)

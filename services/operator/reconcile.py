@@ -1,0 +1,115 @@
+"""reconcile(desired, observed) -> actions: what has to be done to the API server. Pure, level-triggered.
+
+Owns: what is applied, deleted, left alone. Does not own: what is desired (render/), doing it (clusters.py),
+the owners' pods (rolling.py).
+Rules: 1 the same world twice gives nothing the second time; 2 an object without our label, or that another
+controller has, is never touched; 3 a replica count that goes to an HPA is first held by another field
+manager, guarded by the version that was read: dropped, it would fall to 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.operator.compare import is_applied, stamped
+from services.operator.kinds import AUTOSCALERS, STATEFUL_SETS, Key, Object, key_of, labels_of
+from services.operator.kube import HANDOVER_MANAGER, MANAGER
+from services.operator.render.common import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apply:
+    item: Object
+    manager: str = MANAGER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    key: Key
+    uid: str
+
+
+Action = Apply | Delete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    actions: tuple[Action, ...]
+    """In order."""
+    foreign: tuple[Key, ...]
+    """Objects that have a name of ours and are not ours."""
+
+
+def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name: str, uid: str) -> Plan:
+    """`observed`: every object of the cluster's namespace that carries its labels or has a desired name."""
+    wanted = {key_of(item): stamped(item) for item in desired}
+    unwanted = [
+        item
+        for key, item in observed.items()
+        if key not in wanted and _is_made_here(item, name=name, uid=uid)
+    ]
+    # An HPA that goes must go before its replica count is set again, or it would set it back.
+    deletes = [
+        Delete(key=key_of(item), uid=item["metadata"]["uid"])
+        for item in sorted(unwanted, key=lambda item: (item["kind"] != AUTOSCALERS.kind, key_of(item)))
+    ]
+    foreign = [
+        key for key in wanted if key in observed and not _may_change(observed[key], name=name, uid=uid)
+    ]
+    applies: list[Apply] = []
+    for key, item in wanted.items():
+        seen = observed.get(key)
+        if key in foreign or (seen is not None and is_applied(item, seen)):
+            continue
+        if seen is not None and seen["metadata"].get("deletionTimestamp"):
+            continue  # it comes back when it is gone
+        if seen is not None and _gives_up_replicas(item, seen):
+            applies.append(_held_replicas(seen))
+        applies.append(Apply(item=item))
+    return Plan(actions=(*deletes, *applies), foreign=tuple(foreign))
+
+
+def _may_change(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
+    """Ours by label, and no other controller's: one that a person labelled for us may be taken over."""
+    controllers = [each for each in item["metadata"].get("ownerReferences") or () if each.get("controller")]
+    return (
+        labels_of(item).get(MANAGED_BY_LABEL) == MANAGED_BY
+        and labels_of(item).get(INSTANCE_LABEL) == name
+        and all(each.get("uid") == uid for each in controllers)
+    )
+
+
+def _is_made_here(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
+    """Made for this cluster and not only labelled for it; and not going already."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return (
+        _may_change(item, name=name, uid=uid)
+        and any(each.get("uid") == uid for each in owners)
+        and not item["metadata"].get("deletionTimestamp")
+    )
+
+
+def _gives_up_replicas(item: Object, seen: Mapping[str, Any]) -> bool:
+    return (
+        item["kind"] == STATEFUL_SETS.kind
+        and "replicas" not in item["spec"]
+        and any(
+            each.get("manager") == MANAGER and "f:replicas" in (each.get("fieldsV1") or {}).get("f:spec", {})
+            for each in seen["metadata"].get("managedFields") or ()
+        )
+    )
+
+
+def _held_replicas(seen: Mapping[str, Any]) -> Apply:
+    metadata = seen["metadata"]
+    item: Object = {
+        "apiVersion": seen["apiVersion"],
+        "kind": seen["kind"],
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "spec": {"replicas": seen["spec"]["replicas"]},
+    }
+    return Apply(item=item, manager=HANDOVER_MANAGER)

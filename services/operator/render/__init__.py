@@ -1,0 +1,1 @@
+"""Objects of a KafscaleCluster, rendered from its spec alone. Pure."""

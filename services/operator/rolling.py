@@ -1,0 +1,193 @@
+"""How owners are restarted and taken away: drain -> delete -> wait, one at a time. Pure.
+
+Owns: which pod is next and what is done with it. Does not own: doing it (clusters.py, drain_rpc.py).
+Rules: 1 nothing is begun while a pod is missing, going or not ready: one owner at a time is away; 2 a pod
+goes only after its partitions are handed over; a drain that fails stops all of it and says which pod and why;
+3 what was drained is known by the pod's uid and restarts: a restarted container is given partitions again;
+4 a pod that never served has nothing to hand over, and one that is alone has nobody to hand it to.
+What was drained is kept in memory only: draining an owner again that has nothing is answered at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Life(NamedTuple):
+    """One life of the process in a pod."""
+
+    uid: str
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    name: str
+    life: Life
+    ordinal: int
+    revision: str
+    ip: str
+    ready: bool
+    deleting: bool
+    served: bool
+    """Its container runs and was ready once in this life: it may have partitions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owners:
+    """The owners' StatefulSet as the API server has it."""
+
+    current: bool
+    """Its status is about the newest spec."""
+    replicas: int
+    update_revision: str
+    pods: tuple[Pod, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """Everything was handed over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainFailed:
+    why: str
+
+
+Drains = Mapping[Life, Drained | DrainFailed]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """Every pod is as it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    pod: Pod
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """Delete the pod; the StatefulSet makes it anew."""
+
+    pod: Pod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrink:
+    """What leaves is drained: the StatefulSet may have so many."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    pod: Pod
+    why: str
+
+
+Step = Idle | Wait | Drain | Restart | Shrink | Blocked
+
+
+def next_step(owners: Owners, *, replicas: int | None, drains: Drains) -> Step:
+    """`replicas`: what the spec asks for; None while an HPA has the count."""
+    if not owners.current:
+        return Wait(why="the StatefulSet's controller has not seen its newest spec")
+    if replicas is not None and replicas < owners.replicas:
+        return _leave(owners, replicas, drains)
+    return _roll(owners, drains)
+
+
+def _leave(owners: Owners, replicas: int, drains: Drains) -> Step:
+    """From the highest ordinal down, as the StatefulSet takes them away."""
+    for pod in sorted(owners.pods, key=lambda pod: -pod.ordinal):
+        if pod.ordinal < replicas or pod.deleting or not pod.served:
+            continue
+        step = _drained_first(pod, drains, reason=f"scale-down to {replicas} owners")
+        if step is not None:
+            return step
+    return Shrink(replicas=replicas)
+
+
+def _roll(owners: Owners, drains: Drains) -> Step:
+    waited_for = _unsettled(owners)
+    if waited_for:
+        return Wait(why=waited_for)
+    outdated = [pod for pod in owners.pods if pod.revision != owners.update_revision]
+    # Drained for what is not asked for any more: it is given nothing until it is restarted.
+    outdated += [pod for pod in owners.pods if pod not in outdated and drains.get(pod.life) == Drained()]
+    # One that serves nothing is replaced first: it may be why there is a new revision.
+    dead = [pod for pod in outdated if not pod.served]
+    if dead:
+        return Restart(pod=max(dead, key=lambda pod: pod.ordinal))
+    unready = [pod.name for pod in owners.pods if not pod.ready and pod not in outdated]
+    if unready:
+        return Wait(why=f"pod {unready[0]} is not ready")
+    if not outdated:
+        return Idle()
+    # One that is not ready any more is next: no second one goes away beside it.
+    pod = max(outdated, key=lambda pod: (not pod.ready, pod.ordinal))
+    if len(owners.pods) == 1:
+        return Restart(pod=pod)
+    return _drained_first(pod, drains, reason="rolling update") or Restart(pod=pod)
+
+
+def _unsettled(owners: Owners) -> str:
+    """What the StatefulSet's controller is still at; empty where nothing."""
+    going = [pod.name for pod in owners.pods if pod.deleting]
+    missing = owners.replicas - len(owners.pods)
+    if going:
+        return f"pod {going[0]} is going"
+    return f"{missing} pods are missing" if missing > 0 else ""
+
+
+def _drained_first(pod: Pod, drains: Drains, *, reason: str) -> Step | None:
+    match drains.get(pod.life):
+        case Drained():
+            return None
+        case DrainFailed(why=why):
+            return Blocked(pod=pod, why=why)
+        case _:
+            return Drain(pod=pod, reason=reason)
+
+
+def owners_of(stateful_set: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Owners:
+    """From the objects; pods of other controllers are left out."""
+    metadata, status = stateful_set["metadata"], stateful_set.get("status") or {}
+    mine = [pod for pod in pods if _controller(pod) == metadata["uid"]]
+    return Owners(
+        current=status.get("observedGeneration", 0) >= metadata.get("generation", 1)
+        and bool(status.get("updateRevision")),
+        replicas=stateful_set["spec"].get("replicas", 1),
+        update_revision=status.get("updateRevision") or "",
+        pods=tuple(sorted((_pod(pod) for pod in mine), key=lambda pod: pod.ordinal)),
+    )
+
+
+def _controller(item: Mapping[str, Any]) -> str:
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((each["uid"] for each in owners if each.get("controller")), "")
+
+
+def _pod(item: Mapping[str, Any]) -> Pod:
+    metadata, status = item["metadata"], item.get("status") or {}
+    containers = status.get("containerStatuses") or ()
+    return Pod(
+        name=metadata["name"],
+        life=Life(metadata["uid"], sum(each.get("restartCount", 0) for each in containers)),
+        ordinal=int(metadata["name"].rpartition("-")[2]),
+        revision=(metadata.get("labels") or {}).get("controller-revision-hash", ""),
+        ip=status.get("podIP") or "",
+        ready=any(
+            each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
+        ),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        served=any(each.get("started") for each in containers),
+    )

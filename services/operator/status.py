@@ -1,0 +1,133 @@
+"""What the status of a KafscaleCluster says. Pure.
+
+Owns: its conditions and counts. Does not own: writing it (clusters.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.operator.conditions import (
+    PERMISSIONS_MISSING,
+    PROGRESSING,
+    READY,
+    ROLL_BLOCKED,
+    Condition,
+    merged,
+)
+from services.operator.kinds import STATEFUL_SETS, Key, Object
+from services.operator.render.common import GATEWAY, KAFKA_PORT, METADATA, OWNER
+from services.operator.rolling import Blocked, Idle, Step, Wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What one look at a cluster came to."""
+
+    step: Step
+    """Of the owners' pods."""
+    foreign: tuple[Key, ...] = ()
+    permissions: tuple[str, ...] = ()
+    """Those that were refused."""
+    errors: tuple[str, ...] = ()
+    changed: int = 0
+    """Actions done."""
+    invalid: str = ""
+    """Why the spec can't be obeyed."""
+
+
+def conditions(desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass) -> list[Condition]:
+    sets = [item for item in desired if item["kind"] == STATEFUL_SETS.kind]
+    lacking = [text for item in sets if (text := _lacking(item, observed))]
+    return [
+        _ready(lacking, seen),
+        _progressing(lacking, seen),
+        _roll_blocked(seen.step),
+        Condition(
+            type=PERMISSIONS_MISSING,
+            holds=bool(seen.permissions),
+            reason="Forbidden" if seen.permissions else "Allowed",
+            message="the operator's service account may not " + ", ".join(sorted(set(seen.permissions)))
+            if seen.permissions
+            else "",
+        ),
+    ]
+
+
+def _ready(lacking: list[str], seen: Pass) -> Condition:
+    if seen.invalid:
+        return Condition(type=READY, holds=False, reason="InvalidSpec", message=seen.invalid)
+    if seen.foreign:
+        names = ", ".join(map(str, seen.foreign))
+        text = f"not this cluster's, and left alone: {names}; rename the cluster, or label them for it"
+        return Condition(type=READY, holds=False, reason="NameTaken", message=text)
+    if lacking:
+        return Condition(type=READY, holds=False, reason="PodsNotReady", message="; ".join(lacking))
+    if seen.errors:
+        return Condition(type=READY, holds=False, reason="ApplyFailed", message="; ".join(seen.errors))
+    return Condition(type=READY, holds=True, reason="PodsReady")
+
+
+def _progressing(lacking: list[str], seen: Pass) -> Condition:
+    match seen.step:
+        case Idle():
+            text = ""
+        case Wait(why=why):
+            text = why
+        case Blocked():
+            text = ""
+        case _:
+            text = "owners are being drained or restarted"
+    if not text and (seen.changed or lacking):
+        text = "; ".join(lacking) or f"{seen.changed} objects were changed"
+    holds = bool(text) and not seen.invalid
+    return Condition(
+        type=PROGRESSING,
+        holds=holds,
+        reason="Changing" if holds else "Settled",
+        message=text if holds else "",
+    )
+
+
+def _roll_blocked(step: Step) -> Condition:
+    if isinstance(step, Blocked):
+        text = f"pod {step.pod.name} was not drained: {step.why}"
+        return Condition(type=ROLL_BLOCKED, holds=True, reason="DrainFailed", message=text)
+    return Condition(type=ROLL_BLOCKED, holds=False, reason="NotBlocked")
+
+
+def _lacking(wanted: Object, observed: Mapping[Key, Object]) -> str:
+    """What a StatefulSet still lacks; empty where it has everything."""
+    metadata = wanted["metadata"]
+    seen = observed.get(Key(STATEFUL_SETS.kind, metadata["namespace"], metadata["name"]))
+    if seen is None:
+        return f"{metadata['name']} is not there yet"
+    ready, asked = _ready_of(seen)
+    return "" if ready >= asked else f"{metadata['name']} has {ready} of {asked} pods ready"
+
+
+def _ready_of(stateful_set: Mapping[str, Any]) -> tuple[int, int]:
+    status = stateful_set.get("status") or {}
+    return status.get("readyReplicas", 0), stateful_set["spec"].get("replicas", 1)
+
+
+def cluster_status(
+    item: Object, said: Sequence[Condition], observed: Mapping[Key, Object], *, now_ms: int
+) -> dict[str, Any]:
+    """The whole status; the same world gives the same one."""
+    metadata = item["metadata"]
+    before = (item.get("status") or {}).get("conditions") or ()
+    generation = metadata.get("generation", 1)
+    counts = {}
+    for field, component in (("gateways", GATEWAY), ("owners", OWNER), ("metadata", METADATA)):
+        name = f"{metadata['name']}-{component}"
+        seen = observed.get(Key(STATEFUL_SETS.kind, metadata["namespace"], name))
+        if seen is not None:
+            ready, asked = _ready_of(seen)
+            counts[field] = f"{ready}/{asked}"
+    return {
+        "observedGeneration": generation,
+        "bootstrap": f"{metadata['name']}-broker.{metadata['namespace']}.svc:{KAFKA_PORT}",
+        **counts,
+        "conditions": merged(before, said, generation=generation, now_ms=now_ms),
+    }

@@ -1,0 +1,171 @@
+"""A cluster from nothing to rolled, with everything that the API server and the owners can do wrong."""
+
+from typing import Any
+
+from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
+from services.operator.kinds import CLUSTERS, EVENTS, PODS, SERVICES, STATEFUL_SETS, Key, Object
+from tests.unit.services.operator.making import NAMESPACE, cluster_object
+from tests.unit.services.operator.running import World, running
+
+CLUSTER = Key(CLUSTERS.kind, NAMESPACE, "kafka")
+OWNERS = Key(STATEFUL_SETS.kind, NAMESPACE, "kafka-partition-owner")
+
+
+def set_spec(world: World, **fields: Any) -> None:
+    def change(item: Object) -> None:
+        item["spec"].update(fields)
+
+    world.kube.change(CLUSTER, change)
+
+
+def owner_revisions(world: World) -> set[str]:
+    owners = world.controllers.pods(world.kube.objects()[OWNERS])
+    return {pod["metadata"]["labels"]["controller-revision-hash"] for pod in owners}
+
+
+def rolled(world: World) -> bool:
+    """Every owner runs the image that the cluster names."""
+    image = world.kube.objects()[CLUSTER]["spec"]["image"]
+    owners = world.kube.objects()[OWNERS]
+    current = owners["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    return current and owner_revisions(world) == {world.controllers.revision(owners)}
+
+
+async def test_a_cluster_is_made_and_then_nothing_more_is_written(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY) and not world.holds(PROGRESSING))
+        status = world.kube.objects()[CLUSTER]["status"]
+        assert status["owners"] == "3/3"
+        assert status["observedGeneration"] == 1
+        world.kube.writes.clear()
+        await world.settle(900)  # three resyncs
+        assert [key for _verb, key in world.kube.writes if key.kind != "Lease"] == []
+
+
+async def test_a_roll_drains_each_owner_before_it_goes(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        addresses = {f"{pod['status']['podIP']}:9093" for pod in world.kube.objects(PODS).values()}
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: rolled(world) and not world.holds(PROGRESSING))
+        assert len(world.owners.drained) == 3
+        assert set(world.owners.drained) <= addresses
+        assert world.holds(READY)
+
+
+async def test_a_drain_that_fails_stops_the_roll_and_says_so(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        before = {
+            key: pod["metadata"]["uid"]
+            for key, pod in world.kube.objects(PODS).items()
+            if "owner" in key.name
+        }
+        world.owners.failing = "no other owner is live"
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: world.holds(ROLL_BLOCKED))
+        await world.settle(300)
+        blocked = world.condition(ROLL_BLOCKED)
+        assert blocked["message"] == "pod kafka-partition-owner-2 was not drained: no other owner is live"
+        after = {
+            key: pod["metadata"]["uid"]
+            for key, pod in world.kube.objects(PODS).items()
+            if "owner" in key.name
+        }
+        assert after == before, "no owner was touched"
+        assert any(event["reason"] == "DrainFailed" for event in world.kube.objects(EVENTS).values())
+        world.owners.failing = None
+        await world.wait(lambda: rolled(world) and not world.holds(ROLL_BLOCKED))
+
+
+async def test_a_scale_down_drains_what_leaves_first(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        world.owners.failing = "not now"
+        set_spec(world, owner={"replicas": 1})
+        await world.wait(lambda: world.holds(ROLL_BLOCKED))
+        assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 3
+        world.owners.failing = None
+        await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 1)
+        assert len(world.owners.drained) == 2
+
+
+async def test_while_an_hpa_has_the_count_it_is_never_written(autojump_clock: object) -> None:
+    def hpa(item: Object) -> None:
+        item["spec"]["replicas"] = 7
+
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        set_spec(world, owner={"autoscaling": {"maxReplicas": 9}})
+        await world.wait(lambda: any(key.kind == "HorizontalPodAutoscaler" for key in world.kube.objects()))
+        assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 3
+        world.kube.change(OWNERS, hpa, manager="kube-controller-manager")
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: rolled(world))
+        assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 7
+
+
+async def test_missing_permissions_are_a_condition_that_says_which(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.forbidden = {"patch statefulsets", "list poddisruptionbudgets"}
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(PERMISSIONS_MISSING))
+        message = world.condition(PERMISSIONS_MISSING)["message"]
+        assert "patch statefulsets" in message
+        assert "list poddisruptionbudgets" in message
+        assert Key(SERVICES.kind, NAMESPACE, "kafka-broker") in world.kube.objects(), "the rest is made"
+        world.kube.forbidden = set()
+        await world.wait(lambda: world.holds(READY) and not world.holds(PERMISSIONS_MISSING))
+
+
+async def test_an_api_server_that_restarts_and_forgets(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        world.kube.down = True
+        world.kube.break_watches()
+        await world.settle(5)
+        world.kube.down = False
+        world.kube.compact()
+        world.kube.conflicts = 5
+        set_spec(world, image="kafscale:next")
+        world.kube.remove(Key(SERVICES.kind, NAMESPACE, "kafka-broker"))
+        await world.wait(lambda: rolled(world))
+        await world.wait(lambda: Key(SERVICES.kind, NAMESPACE, "kafka-broker") in world.kube.objects())
+
+
+async def test_somebody_elses_service_is_named_and_left_alone(autojump_clock: object) -> None:
+    async with running() as world:
+        theirs = {
+            "apiVersion": "v1",
+            "kind": SERVICES.kind,
+            "metadata": {"name": "kafka-broker", "namespace": NAMESPACE},
+            "spec": {"type": "ClusterIP"},
+        }
+        before = world.kube.put(theirs)
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.condition(READY)["reason"] == "NameTaken")
+        await world.settle()
+        assert "Service default/kafka-broker" in world.condition(READY)["message"]
+        assert world.kube.objects()[Key(SERVICES.kind, NAMESPACE, "kafka-broker")] == before
+
+
+async def test_a_spec_that_can_not_be_obeyed_is_a_condition(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object({"etcd": {}}))
+        await world.wait(lambda: world.condition(READY)["reason"] == "InvalidSpec")
+        assert "etcd.endpoints or etcd.managed" in world.condition(READY)["message"]
+
+
+async def test_a_cluster_that_is_deleted_takes_its_objects_along(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        world.kube.delete_now(CLUSTER)
+        await world.settle()
+        assert {key.kind for key in world.kube.objects()} <= {"Lease", EVENTS.kind}

@@ -1,0 +1,178 @@
+"""Objects of a cluster: named as planned, of fields that Kubernetes has, settings that services take."""
+
+import json
+import re
+from typing import Any
+
+import kubernetes.client
+import pytest
+from hypothesis import given, settings
+
+from libs.chassis.config import ServiceSettings
+from services.gateway.config import GatewaySettings
+from services.metadata.config import MetadataSettings
+from services.operator.kinds import SERVICE_MONITORS, Object, key_of
+from services.operator.render.cluster import render
+from services.operator.render.settings import settings as shared_settings
+from services.operator.render.workloads import components
+from services.partition_owner.config import OwnerSettings
+from tests.unit.services.operator.making import SPECS, context
+
+SERVICES: dict[str, type[ServiceSettings]] = {
+    "gateway": GatewaySettings,
+    "partition-owner": OwnerSettings,
+    "metadata": MetadataSettings,
+}
+
+
+class _Response:
+    """What the client's deserialize wants."""
+
+    def __init__(self, data: Object) -> None:
+        self.data = json.dumps(data)
+
+
+def _filled(text: str, environ: dict[str, str]) -> str:
+    return re.sub(r"\$\((\w+)\)", lambda name: environ[name[1]], text)
+
+
+def by_name(spec: dict[str, Any] | None = None) -> dict[tuple[str, str], Object]:
+    return {(item["kind"], item["metadata"]["name"]): item for item in render(context(spec))}
+
+
+def test_names_are_those_of_the_plan() -> None:
+    names = set(by_name({"etcd": {"managed": {}}, "owner": {"autoscaling": {"maxReplicas": 5}}}))
+    for component in ("gateway", "partition-owner", "metadata", "etcd"):
+        for kind in ("StatefulSet", "Service", "PodDisruptionBudget", "ServiceAccount", "NetworkPolicy"):
+            assert (kind, f"kafka-{component}") in names
+    assert {("Service", "kafka-broker"), ("ConfigMap", "kafka-config")} <= names
+    assert ("HorizontalPodAutoscaler", "kafka-partition-owner") in names
+    assert ("HorizontalPodAutoscaler", "kafka-gateway") not in names
+
+
+@given(spec=SPECS)
+@settings(max_examples=40, deadline=None)
+def test_every_field_is_one_that_kubernetes_has(spec: dict[str, Any]) -> None:
+    """Reading an object into the client's model drops unknown fields, so writing it again shows them."""
+    client = kubernetes.client.ApiClient()
+    for item in render(context(spec)):
+        if item["kind"] == SERVICE_MONITORS.kind:
+            continue
+        version = item["apiVersion"].rpartition("/")[2]
+        model = f"{version[0].upper()}{version[1:]}{item['kind']}"
+        read = client.deserialize(_Response(item), model)
+        assert client.sanitize_for_serialization(read) == item
+
+
+@given(spec=SPECS)
+@settings(max_examples=40, deadline=None)
+def test_each_service_takes_the_variables_of_its_pods(spec: dict[str, Any]) -> None:
+    made = context(spec)
+    shared = shared_settings(made)
+    for component, settings_class in SERVICES.items():
+        item = next(
+            item
+            for item in render(made)
+            if item["kind"] == "StatefulSet" and item["metadata"]["name"] == f"kafka-{component}"
+        )
+        environ: dict[str, str] = {"POD_NAME": "pod-0", "POD_IP": "10.0.0.1", "POD_INDEX": "0"}
+        for each in item["spec"]["template"]["spec"]["containers"][0]["env"]:
+            source = each.get("valueFrom", {})
+            if "configMapKeyRef" in source:
+                environ[each["name"]] = shared[source["configMapKeyRef"]["key"]]
+            elif "secretKeyRef" in source:
+                environ[each["name"]] = "secret"
+            elif "value" in each:
+                # Kubernetes replaces only what was named before.
+                environ[each["name"]] = _filled(each["value"], environ)
+        loaded = settings_class.load(argv=[], environ=environ)
+        assert loaded.instance == "pod-0"
+        assert loaded.bind_host == "0.0.0.0"
+
+
+@given(spec=SPECS)
+@settings(max_examples=40, deadline=None)
+def test_no_name_is_twice_and_an_hpa_takes_the_count(spec: dict[str, Any]) -> None:
+    made = context(spec)
+    items = render(made)
+    assert len({key_of(item) for item in items}) == len(items)
+    for component, asked in components(made.cluster).items():
+        item = next(
+            item
+            for item in items
+            if item["kind"] == "StatefulSet" and item["metadata"]["name"] == f"kafka-{component}"
+        )
+        assert ("replicas" in item["spec"]) == (asked.autoscaling is None)
+
+
+def test_a_config_restarts_only_those_that_read_it() -> None:
+    def hashes(config: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: item["spec"]["template"]["metadata"]["annotations"]
+            for (kind, name), item in by_name({"config": config}).items()
+            if kind == "StatefulSet"
+        }
+
+    before, after = hashes({}), hashes({"tailCacheBytes": 1048576})
+    assert [name for name in before if before[name] != after[name]] == ["kafka-partition-owner"]
+
+
+def test_owners_are_rolled_by_the_operator_and_others_by_kubernetes() -> None:
+    made = by_name()
+    strategies = {
+        name: item["spec"]["updateStrategy"]["type"]
+        for (kind, name), item in made.items()
+        if kind == "StatefulSet"
+    }
+    assert strategies == {
+        "kafka-gateway": "RollingUpdate",
+        "kafka-partition-owner": "OnDelete",
+        "kafka-metadata": "RollingUpdate",
+    }
+
+
+@pytest.mark.parametrize(
+    ("listeners", "host", "services"),
+    [
+        ({}, "kafka-broker.default.svc", ["kafka-broker", "kafka-gateway"]),
+        (
+            {"advertisedMode": "instance"},
+            "$(POD_NAME).kafka-gateway.default.svc",
+            ["kafka-broker", "kafka-gateway"],
+        ),
+        (
+            {"advertisedMode": "instance", "external": {"host": "b{index}.example.com"}},
+            "b$(POD_INDEX).example.com",
+            ["kafka-broker", "kafka-gateway", "kafka-gateway-0", "kafka-gateway-1"],
+        ),
+    ],
+)
+def test_how_gateways_are_advertised(listeners: dict[str, Any], host: str, services: list[str]) -> None:
+    made = by_name({"listeners": listeners})
+    env = made[("StatefulSet", "kafka-gateway")]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "KAFSCALE_ADVERTISED_HOST", "value": host} in env
+    own = sorted(name for kind, name in made if kind == "Service" and ("gateway" in name or "broker" in name))
+    assert own == services
+
+
+def test_zones_are_a_condition_of_every_node_term() -> None:
+    terms = [{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}, {"matchFields": []}]
+    asked = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    made = by_name({"owner": {"zones": ["a"], "affinity": asked}})
+    affinity = made[("StatefulSet", "kafka-partition-owner")]["spec"]["template"]["spec"]["affinity"]
+    found = affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    zone = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["a"]}
+    assert [term["matchExpressions"][-1] for term in found] == [zone, zone]
+
+
+def test_targets_of_an_hpa() -> None:
+    asked = {"maxReplicas": 5, "cpuPercent": 50, "memoryPercent": 0, "bufferBytes": 100}
+    made = by_name({"owner": {"autoscaling": asked}})
+    metrics = made[("HorizontalPodAutoscaler", "kafka-partition-owner")]["spec"]["metrics"]
+    assert [each.get("resource", each.get("pods")) for each in metrics] == [
+        {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
+        {
+            "metric": {"name": "kafscale_buffer_bytes"},
+            "target": {"type": "AverageValue", "averageValue": "100"},
+        },
+    ]

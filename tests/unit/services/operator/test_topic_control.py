@@ -1,0 +1,174 @@
+"""A KafscaleTopic on a fake API server and a fake metadata service."""
+
+from libs.model.errors import Invalid, Reason, Unavailable
+from services.operator.conditions import CONFLICT, READY
+from services.operator.kinds import TOPICS, Key, Object
+from services.operator.topics import FINALIZER
+from tests.unit.services.operator.making import NAMESPACE, cluster_object, topic_object
+from tests.unit.services.operator.running import World, running
+
+
+def key(name: str) -> Key:
+    return Key(TOPICS.kind, NAMESPACE, name)
+
+
+def set_spec(world: World, name: str, **fields: object) -> None:
+    def change(item: Object) -> None:
+        item["spec"].update(fields)
+
+    world.kube.change(key(name), change)
+
+
+def ready(world: World, name: str) -> bool:
+    return world.holds(READY, name, topic=True)
+
+
+def reason(world: World, name: str) -> str:
+    return str(world.condition(READY, name, topic=True)["reason"])
+
+
+def partitions(world: World, name: str) -> int:
+    return next((each.partitions for each in world.topics.topics.values() if each.name == name), 0)
+
+
+async def test_a_topic_is_made_grows_and_says_its_state(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", partitions=2, retentionMs=1000))
+        await world.wait(lambda: ready(world, "orders"))
+        (topic,) = world.topics.topics.values()
+        assert (topic.partitions, topic.configs) == (2, {"retention.ms": "1000"})
+        item = world.kube.objects()[key("orders")]
+        assert item["status"]["topicId"] == str(topic.topic_id)
+        assert item["status"]["partitions"] == 2
+        assert "creating" not in item["status"]
+        assert item["metadata"]["finalizers"] == [FINALIZER]
+        set_spec(world, "orders", partitions=4)
+        await world.wait(lambda: partitions(world, "orders") == 4)
+        world.kube.writes.clear()
+        await world.settle(900)
+        assert [each for _verb, each in world.kube.writes if each.kind == TOPICS.kind] == []
+
+
+async def test_shrinking_is_refused(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", partitions=4))
+        await world.wait(lambda: ready(world, "orders"))
+        set_spec(world, "orders", partitions=2)
+        await world.wait(lambda: reason(world, "orders") == "PartitionsCannotShrink")
+        assert partitions(world, "orders") == 4
+
+
+async def test_a_topic_of_a_client_is_adopted_when_asked(autojump_clock: object) -> None:
+    async with running() as world:
+        world.topics.put("orders", partitions=3)
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", partitions=5))
+        await world.wait(lambda: reason(world, "orders") == "AlreadyExists")
+        assert partitions(world, "orders") == 3
+        set_spec(world, "orders", adopt=True)
+        await world.wait(lambda: ready(world, "orders"))
+        assert partitions(world, "orders") == 5
+
+
+async def test_two_resources_of_one_topic(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("first", topicName="orders"))
+        await world.wait(lambda: ready(world, "first"))
+        world.kube.put(topic_object("second", topicName="orders", partitions=9))
+        await world.wait(lambda: world.holds(CONFLICT, "second", topic=True))
+        assert "'first'" in world.condition(CONFLICT, "second", topic=True)["message"]
+        assert ready(world, "first")
+        assert partitions(world, "orders") == 1
+        world.kube.delete_now(key("second"))
+        await world.wait(lambda: key("second") not in world.kube.objects())
+        assert partitions(world, "orders") == 1, "it was the first's"
+
+
+async def test_the_second_may_have_it_when_the_first_is_gone(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("first", topicName="orders"))
+        await world.wait(lambda: ready(world, "first"))
+        world.kube.put(topic_object("second", topicName="orders", adopt=True))
+        await world.wait(lambda: world.holds(CONFLICT, "second", topic=True))
+        world.kube.delete_now(key("first"))
+        await world.wait(lambda: ready(world, "second") and not world.holds(CONFLICT, "second", topic=True))
+
+
+async def test_what_becomes_of_the_topic_is_the_policys_choice(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("kept"))
+        world.kube.put(topic_object("gone", deletionPolicy="delete"))
+        await world.wait(lambda: ready(world, "kept") and ready(world, "gone"))
+        world.topics.error = Unavailable("away")
+        world.kube.delete_now(key("gone"))
+        await world.settle(30)
+        assert key("gone") in world.kube.objects(), "held until the topic is deleted"
+        world.topics.error = None
+        world.kube.delete_now(key("kept"))
+        await world.wait(lambda: not {key("gone"), key("kept")} & set(world.kube.objects()))
+        assert [str(name) for name in world.topics.topics] == ["kept"]
+
+
+async def test_a_lost_reply_to_the_creation_is_no_foreign_topic(autojump_clock: object) -> None:
+    async with running() as world:
+        world.topics.lost_reply = Unavailable("no answer", outcome_unknown=True)
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders"))
+        await world.wait(lambda: ready(world, "orders"))
+        assert partitions(world, "orders") == 1
+
+
+async def test_a_topic_that_a_client_made_first_is_not_taken(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.topics.beaten = True
+        world.kube.put(topic_object("orders"))
+        await world.wait(lambda: reason(world, "orders") == "AlreadyExists")
+
+
+async def test_errors_of_the_metadata_service_are_said_and_tried_again(autojump_clock: object) -> None:
+    async with running() as world:
+        world.topics.error = Unavailable("the metadata service can't be reached")
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders"))
+        await world.wait(lambda: reason(world, "orders") == "Unavailable")
+        world.topics.error = None
+        await world.wait(lambda: ready(world, "orders"))
+
+
+async def test_a_config_that_is_wrong_is_a_persons_to_repair(autojump_clock: object) -> None:
+    async with running() as world:
+        world.topics.error = Invalid("there is no topic config 'x'", reason=Reason.INVALID_CONFIG)
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", config={"x": "1"}))
+        await world.wait(lambda: reason(world, "orders") == "Refused")
+        assert "'x'" in world.condition(READY, "orders", topic=True)["message"]
+
+
+async def test_it_waits_for_its_cluster(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(topic_object("orders"))
+        await world.wait(lambda: reason(world, "orders") == "ClusterNotFound")
+        world.kube.put(cluster_object())
+        await world.wait(lambda: ready(world, "orders"))
+
+
+async def test_a_topic_that_somebody_deleted_is_made_again(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders"))
+        await world.wait(lambda: ready(world, "orders"))
+        (first,) = world.topics.topics.values()
+        world.topics.topics.clear()
+        world.topics.on_change()
+        await world.wait(lambda: partitions(world, "orders") == 1)
+        (second,) = world.topics.topics.values()
+        assert second.topic_id != first.topic_id
+        await world.wait(
+            lambda: world.kube.objects()[key("orders")]["status"]["topicId"] == str(second.topic_id)
+        )
