@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from libs.concurrency.clock import Clock
-from libs.model.errors import Fenced, KafscaleError, NotFound
+from libs.model.errors import Fenced, KafscaleError, NotFound, Unavailable
 from services.operator.kinds import LEASES, Key, Object
 from services.operator.kube import Kube
 
@@ -64,13 +64,13 @@ class Election:
         self._clock = clock
         self._seen: Seen | None = None
         self._is_others = False
-        self._tried = trio.Event()
+        self._answered = trio.Event()
         self._standing = trio.CancelScope()
         self._ended = trio.Event()
 
-    async def wait_tried(self) -> None:
-        """Waits until the lease was read or taken once."""
-        await self._tried.wait()
+    async def wait_answered(self) -> None:
+        """Waits until the API server answered once, whatever it said."""
+        await self._answered.wait()
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Waits to be elected, leads until the lease is lost, again and again."""
@@ -126,19 +126,23 @@ class Election:
             await (self._kube.create(wanted) if lease is None else self._kube.replace(wanted))
         except Fenced:
             return False  # somebody else was faster; who it is shows at the next read
-        except KafscaleError as error:
+        except Unavailable as error:
             log.warning("lease_not_reached", reason=error.reason.value, error=error.message)
+            return False
+        except KafscaleError as error:
+            self._answered.set()
+            log.warning("lease_refused", reason=error.reason.value, error=error.message)
             return False
         else:
             return True
-        finally:
-            self._tried.set()
 
     async def _read(self) -> Object | None:
         try:
             lease = await self._kube.get(Key(LEASES.kind, self._namespace, LEASE_NAME))
         except NotFound:
+            self._answered.set()
             return None
+        self._answered.set()
         version = lease["metadata"]["resourceVersion"]
         if self._seen is None or self._seen.version != version:
             self._seen = Seen(version=version, at=trio.current_time())

@@ -69,7 +69,7 @@ class Operator:
 
     async def wait_ready(self) -> None:
         """Waits for the API server's first answer: who leads is not part of being ready."""
-        await self._election.wait_tried()
+        await self._election.wait_answered()
 
     def statistics(self) -> OperatorStatistics:
         queue = self._queue.statistics()

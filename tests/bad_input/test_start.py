@@ -53,6 +53,13 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> Non
     assert "KAFSCALE_DATA_DIR" in said
 
 
+def test_an_operator_without_a_way_to_the_api_server_names_the_setting(tmp_path: Path) -> None:
+    missing = str(tmp_path / "kubeconfig")
+    code, said = _start("services.operator", KAFSCALE_OPERATOR_KUBECONFIG=missing)
+    assert code == 1
+    assert "KAFSCALE_OPERATOR_KUBECONFIG" in said
+
+
 def test_an_s3_endpoint_that_refuses_is_named(tmp_path: Path) -> None:
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
     code, said = _start("services.standalone", KAFSCALE_DATA_DIR=str(tmp_path), **_s3(endpoint))
