@@ -19,6 +19,7 @@ from typing import Any
 
 import confluent_kafka.admin
 import httpx
+import psutil
 from confluent_kafka.cimpl import NewTopic
 
 from libs.model.limits import PARTITIONS_PER_TOPIC_MAX
@@ -54,6 +55,8 @@ class Takeover:
     """A record that was produced right after the kill."""
     openings: tuple[float, ...]
     """What each opening took by the new owner's log: from when it heard of it, and waiting for its turn."""
+    cpu: dict[str, float]
+    """What each process computed until all were open: hardly depends on what else the machine does."""
 
 
 class DeadOwnerScene:
@@ -118,13 +121,17 @@ class DeadOwnerScene:
         lost = self.open_parts([owner])[owner]
         killed_at, wall_clock = time.monotonic(), time.time()
         self._stack.kill(owner)
+        self._background.call(self._stack.children[owner].wait_ended)
         fleet.send(sorted(lost))
         opened: dict[Part, float] = {}
+        began, cpu = self._cpu(), dict[str, float]()
         while len(opened) < len(lost) or fleet.in_flight:
             for parts in self.open_parts(others).values():
                 now = time.monotonic() - killed_at
                 for part in parts & lost - opened.keys():
                     opened[part] = now
+            if not cpu and len(opened) == len(lost):
+                cpu = {name: seconds - began[name] for name, seconds in self._cpu().items()}
             if time.monotonic() - killed_at > TAKEOVER_SECONDS_MAX:
                 raise TimeoutError(f"{len(opened)} of {len(lost)} are open, {fleet.in_flight} records wait")
             fleet.poll()
@@ -137,6 +144,7 @@ class DeadOwnerScene:
             openings=tuple(
                 line["seconds"] for line in self._log_since(others, "partition_opened", wall_clock)
             ),
+            cpu=cpu,
         )
 
     def verdict(self, fleet: Fleet) -> list[Violation]:
@@ -152,6 +160,15 @@ class DeadOwnerScene:
         async with open_channel(self._control_address(owner)) as channel:
             status = await BrokerControlStub(channel).GetStatus(control.GetStatusRequest())
         return {Part(each.topic, each.partition) for each in status.partitions if each.state == "open"}
+
+    def _cpu(self) -> dict[str, float]:
+        """Processor seconds of each process that runs."""
+        times = {
+            name: psutil.Process(child.pid).cpu_times()
+            for name, child in self._stack.children.items()
+            if child.alive
+        }
+        return {name: each.user + each.system for name, each in times.items()}
 
     def _control_address(self, owner: str) -> str:
         return f"{HOST}:{self._stack.children[owner].ports.admin}"

@@ -118,7 +118,9 @@ def _report(done: Takeover) -> None:
     _tell("| seconds | partitions | min | median | p90 | max |\n|---|---|---|---|---|---|")
     _tell(_row("open on another owner, from the kill", done.opened.values()))
     _tell(_row("produce acknowledged, from the kill", done.acknowledged.values()))
-    _tell(_row("an opening, by the new owner's log", done.openings) + "\n")
+    _tell(_row("an opening, by the new owner's log", done.openings))
+    cpu = ", ".join(f"{name} {seconds:.1f}" for name, seconds in done.cpu.items())
+    _tell(f"\nprocessor seconds until all were open: {cpu}\n")
 
 
 def _row(what: str, seconds: Iterable[float]) -> str:
