@@ -21,24 +21,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             check()
         else:
-            need(("buildah",))
-            buildah = Buildah()
-            for name in parsed.target or [*TARGETS]:
-                if name in missing_services(ROOT):
-                    _say(f"{name}: left out, its service is not in this tree")
-                    continue
-                image = build(
-                    buildah,
-                    name,
-                    base=parsed.base,
-                    build_base=parsed.build_base or parsed.base,
-                    tag=parsed.tag,
-                )
-                _say(f"{name}: {image}")
+            _build(
+                parsed.target or TARGETS,
+                base=parsed.base,
+                build_base=parsed.build_base or parsed.base,
+                tag=parsed.tag,
+            )
     except ToolchainError as error:
         _say(str(error))
         return 1
     return 0
+
+
+def _build(targets: Sequence[str], *, base: str, build_base: str, tag: str) -> None:
+    if unknown := sorted(set(targets) - set(TARGETS)):
+        raise ToolchainError(f"unknown target {', '.join(unknown)}; there are {', '.join(TARGETS)}")
+    need(("buildah",))
+    buildah, missing = Buildah(), missing_services(ROOT)
+    for target in targets:
+        if target in missing:
+            _say(f"{target}: left out, its service is not in this tree")
+        else:
+            _say(f"{target}: {build(buildah, target, base=base, build_base=build_base, tag=tag)}")
 
 
 def _parser() -> argparse.ArgumentParser:
