@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do "$$p" -c '$(NEW_ENOUGH)' 2>/dev/null &
 NO_PYTHON := no Python 3.11 or newer (with venv) runs here: install one, or name it with make PYTHON=...
 need_python = $(or $(PYTHON),$(error $(NO_PYTHON)))
 
-.PHONY: help up stack stack-restart bucket-verify bench chaos sim setup setup-runtime proto tools prerequisites lint format check-build test test-fast lock clean
+.PHONY: help up stack stack-restart bucket-verify bench chaos sim setup setup-runtime proto tools prerequisites images images-check lint format check-build test test-fast lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -75,6 +75,13 @@ prerequisites: ## name what this machine lacks for `make test`, in one line each
 tools: setup ## build the real servers and clients that tests use, once, into a cache
 	@$(PY) -m tools.toolchain
 
+images: ## build the container images by buildah: BASE=... BUILD_BASE=... TAG=... TARGETS="gateway metadata"
+	@$(need_python) -m tools.images build $(if $(BASE),--base $(BASE)) $(if $(BUILD_BASE),--build-base $(BUILD_BASE)) \
+		$(if $(TAG),--tag $(TAG)) $(TARGETS)
+
+images-check: setup ## build all images on a Debian base made here, look into them and run them (needs root)
+	@$(PY) -m tools.images check
+
 lint: setup ## style, types and layers
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -103,6 +110,7 @@ LOCK = $(CACHE)/uv-$(UV_VERSION)/bin/uv pip compile --quiet --universal --python
 
 lock: $(CACHE)/uv-$(UV_VERSION)/bin/uv ## pin the dependencies of pyproject.toml again
 	@$(LOCK) --extra build -o requirements.lock
+	@$(LOCK) -c requirements.lock -o requirements-runtime.lock
 	@$(LOCK) --extra build --extra dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove the virtual environment, generated code and caches of this tree (never ./data)
