@@ -44,6 +44,9 @@ class Buildah:
         self._options: tuple[str, ...] = ()
         if storage is not None:
             self._options = ("--root", str(storage / "root"), "--runroot", str(storage / "run"))
+        # buildah does not look at the variable that its libraries have for it once a root is named.
+        if driver := os.environ.get("STORAGE_DRIVER"):
+            self._options += ("--storage-driver", driver)
 
     def run(self, *arguments: str) -> str:
         """What it printed; ToolchainError, after the end of its errors, when it fails."""
