@@ -34,15 +34,14 @@ _PORTS = {
 
 def headless(context: Context, component: str) -> Object:
     """Also names pods that are not ready: etcd's members find each other so."""
-    body = {
-        "spec": {
-            "clusterIP": "None",
-            "publishNotReadyAddresses": component == ETCD,
-            "selector": selector(context.cluster, component),
-            "ports": _ports(_PORTS[component]),
-        }
+    spec: Object = {
+        "clusterIP": "None",
+        "selector": selector(context.cluster, component),
+        "ports": _ports(_PORTS[component]),
     }
-    return make(context, SERVICES, component, component, body)
+    if component == ETCD:
+        spec["publishNotReadyAddresses"] = True  # false is not kept: it would be applied again for ever
+    return make(context, SERVICES, component, component, {"spec": spec})
 
 
 def client_services(context: Context) -> list[Object]:

@@ -176,3 +176,28 @@ def test_targets_of_an_hpa() -> None:
             "target": {"type": "AverageValue", "averageValue": "100"},
         },
     ]
+
+
+# Fields whose default is true: there false is kept.
+_KEPT_FALSE = {
+    "allowPrivilegeEscalation",
+    "automountServiceAccountToken",
+    "controller",
+    "blockOwnerDeletion",
+    "enableServiceLinks",
+}
+
+
+@given(spec=SPECS)
+@settings(max_examples=40, deadline=None)
+def test_no_field_is_false_where_kubernetes_leaves_that_out(spec: dict[str, Any]) -> None:
+    """It would differ from what was applied each time it is looked at (seen on a real API server)."""
+
+    def dropped(item: Any) -> set[str]:
+        if isinstance(item, dict):
+            own = {key for key, value in item.items() if value is False and key not in _KEPT_FALSE}
+            return own.union(*map(dropped, item.values()))
+        return set().union(*map(dropped, item)) if isinstance(item, list) else set()
+
+    for item in by_name(spec).values():
+        assert not dropped(item), item["metadata"]["name"]
