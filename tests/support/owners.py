@@ -36,9 +36,9 @@ from proto.metadata_api.metadata_api_grpc import MetadataStub
 from services.metadata.kv.memory import MemoryKV
 from services.metadata.kv.port import KV
 from services.partition_owner.config import OwnerOptions
-from services.partition_owner.list_offsets import RECORDS_POOL
 from services.partition_owner.recorder import CountingRecorder
 from services.partition_owner.service import PartitionOwner, open_partition_owner
+from tests.sim.world.inline_threads import InlineThreads
 from tests.support.metadata import MetadataCluster, open_metadata_cluster
 from tests.support.records import Record, encode_batch
 
@@ -188,6 +188,8 @@ class OwnerCluster:
         self.client = client
         self.owners: dict[str, RunningOwner] = {}
         self.clock = LoopClock(EPOCH_MS)
+        self.threads: Threads = InlineThreads()
+        """Of owners that are started from now on; with real ones a mock clock runs ahead of their work."""
         self._nursery = nursery
         self._started = 0
 
@@ -230,7 +232,7 @@ class OwnerCluster:
                         watcher=watcher,
                         clock=self.clock,
                         rand=SeededRand(f"{name}/{self._started}"),
-                        threads=Threads({RECORDS_POOL: 1}),
+                        threads=self.threads,
                         recorder=recorder,
                     )
                 )

@@ -8,12 +8,14 @@ import trio
 from crc32c import crc32c
 from trio.testing import MockClock
 
+from libs.concurrency.threads import Threads
 from libs.model.ids import ChainSeq
 from libs.records.layout import CRC_FROM, RECORDS_PER_BATCH_MAX
 from libs.segments.keys import chain_object_key
 from libs.segments.layout import SEGMENT_RECORDS_MAX
 from libs.segments.manifest import Manifest, encode_manifest
 from services.partition_owner.compaction import compactor
+from services.partition_owner.list_offsets import RECORDS_POOL
 from tests.support.owners import batch, open_owner_cluster, tp_of
 from tests.support.producing import read_all
 from tests.unit.services.partition_owner.compaction.support import (
@@ -116,6 +118,7 @@ async def test_many_producers_are_written_down_in_a_thread(
     monkeypatch.setattr(compactor, "encode_manifest", encode)
     monkeypatch.setattr(compactor, "INLINE_BYTES_MAX", 2000)
     async with open_owner_cluster(HookedStore(), []) as cluster:
+        cluster.threads = Threads({RECORDS_POOL: 1})
         owner = await cluster.start("a", options=EAGER)
         tp = tp_of(await cluster.create_topic("orders"))
         _, epoch = await cluster.wait_open(tp)
