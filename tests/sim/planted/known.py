@@ -1,8 +1,9 @@
 """Seeds that are known to catch each bug: the cheap way to see that all judges still see.
 
-Owns: the seeds, as the last full search found them. Does not own: the search.
+Owns: the seeds that a full search found, and none where there was no full search since the code changed. Does
+not own: the search.
 Rules: 1 a seed is only where to begin: any change of the code may make it another run, so the seeds after it
-are tried too, and only a bug that none of them catches is a failure. A full search renews this table.
+are tried too, and only a bug that none of them catches is a failure.
 """
 
 from collections.abc import Mapping
