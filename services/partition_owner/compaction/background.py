@@ -236,11 +236,13 @@ class Background:
             care.touched_at = trio.current_time()
 
     async def _tell_corrupt(self, partition: Partition, error: Corrupt) -> None:
-        """What is gone may be gone because others have the partition by now (design section 3, rule 16): only
-        who proves that it is still the one to say raises an alarm.
+        """What is gone may be gone because others have the partition by now (design section 3, rule 16), or
+        because its topic was deleted and nobody told us yet: only who proves that it is still the one to say
+        raises an alarm.
         """
         try:
             await fence(self._registry, seconds_max=FENCE_SECONDS_MAX)
+            await self._committer.wait_held(partition)
         except Moved:
             log.info("compaction_ended", tp=str(partition.tp), reason=error.message)
             return

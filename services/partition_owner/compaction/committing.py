@@ -66,6 +66,10 @@ class Committer:
                     self._apply(partition, record, manifest)
                     return
 
+    async def wait_held(self, partition: Partition) -> None:
+        """Until the metadata store says that the partition is this owner's. Raises Moved where it is not."""
+        await self._read(partition)
+
     async def _send(
         self, partition: Partition, record: PartitionRecord, wanted: PartitionState
     ) -> PartitionRecord:
