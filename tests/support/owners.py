@@ -53,15 +53,35 @@ class Link:
     def __init__(self, metadata: MetadataCluster) -> None:
         self._metadata = metadata
         self._channels: set[Channel] = set()
+        self._watches: set[Channel] = set()
         self.is_cut = False
+        self.is_deaf = False
 
     def cut(self) -> None:
         self.is_cut = True
         for channel in self._channels:
             channel.close()
 
+    def deafen(self) -> None:
+        """Calls go through, news do not."""
+        self.is_deaf = True
+        for channel in self._watches:
+            channel.close()
+
     def heal(self) -> None:
         self.is_cut = False
+
+    @asynccontextmanager
+    async def watch(self, address: str) -> AsyncIterator[grpclib.client.Channel]:
+        """The `Connect` of a watcher."""
+        if self.is_deaf:
+            raise Unavailable("news do not get through")
+        async with self.connect(address) as channel:
+            self._watches.add(channel)
+            try:
+                yield channel
+            finally:
+                self._watches.discard(channel)
 
     @asynccontextmanager
     async def connect(self, address: str) -> AsyncIterator[grpclib.client.Channel]:
@@ -219,7 +239,7 @@ class OwnerCluster:
                 client = LinkedMetadata(link, address)
                 watcher = await stack.enter_async_context(
                     open_watcher(
-                        name=name, addresses=[address], connect=link.connect, rand=SeededRand(f"watch/{name}")
+                        name=name, addresses=[address], connect=link.watch, rand=SeededRand(f"watch/{name}")
                     )
                 )
                 service = await stack.enter_async_context(

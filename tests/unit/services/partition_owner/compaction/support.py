@@ -36,6 +36,12 @@ class HookedStore(MemoryObjectStore):
         self.before: Hook | None = None
         self.after: Hook | None = None
         self.put_keys: list[str] = []
+        self.before_get: Hook | None = None
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        if self.before_get is not None:
+            await self.before_get(key)
+        return await super().get(key, start=start, length=length)
 
     async def put_if_absent(self, key: str, body: Body) -> PutResult:
         if self.before is not None:

@@ -206,3 +206,38 @@ async def test_an_owner_that_was_replaced_raises_no_alarm(
         await trio.sleep(250)
         assert stale.session != session
     assert "compaction_corrupt" not in capsys.readouterr().out
+
+
+async def test_an_owner_that_has_not_heard_of_a_deletion_raises_no_alarm(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its session is good, its partition open as far as it knows, and the segments are swept."""
+    store = HookedStore()
+    read, swept = trio.Event(), trio.Event()
+
+    async def hold(key: str) -> None:
+        if key.endswith(".kfs"):
+            read.set()
+            await swept.wait()
+
+    async with open_owner_cluster(store, []) as cluster:
+        owner = await cluster.start("a", options=EAGER)
+        topic = await cluster.create_topic("orders")
+        tp = tp_of(topic)
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        await appends.append(tp, epoch, batch("first"))
+        await wait_compacted(owner, segments=1)
+        store.before_get = hold
+        await appends.append(tp, epoch, batch("second"))
+        await read.wait()
+        owner.link.deafen()
+        await cluster.client.delete_topics([topic.topic_id])
+        await store.delete([each for each in store.put_keys if each.endswith((".kfs", ".index", ".kfm"))])
+        swept.set()
+        await trio.sleep(10)
+        assert tp in owner.statuses()
+        assert compaction(owner).failures > 0
+    printed = capsys.readouterr().out
+    assert "compaction_ended" in printed
+    assert "compaction_corrupt" not in printed
