@@ -1,7 +1,7 @@
 """How each real part that checks, tests and benchmarks use is built or fetched.
 
-Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Apache Kafka, kcat,
-Pants.
+Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Kubernetes, Apache
+Kafka, kcat, Pants.
 Does not own: where the results are kept, locks and progress (toolchain.py).
 Rules: 1 every version is pinned here or in `tools/parts/`; 2 a recipe writes only below the folder it is
 given; 3 package sources are whatever the machine configures for go, mvn and apt-get: no host is named.
@@ -25,7 +25,9 @@ ETCD_VERSION = "3.6.16"
 HELM_VERSION = "v3.22.0"
 KAFKA_VERSION = "4.3.1"
 PANTS_VERSION = "2.17.1"
+KUBERNETES_VERSION = "1.34.2"
 
+KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 GO_VERSION_MIN = (1, 26)
 JAVA_VERSION_MIN = 17
 
@@ -140,6 +142,23 @@ def _build_etcd(run: Run, folder: Path) -> None:
         run("go", "build", *flags, "-o", str(folder / program), package, cwd=source, CGO_ENABLED="0")
 
 
+def _build_kubernetes(run: Run, folder: Path) -> None:
+    """One module that takes all of Kubernetes' own at one version; it is meant to be built from its tree."""
+    module = "k8s.io/component-base/version.gitVersion"
+    flags = (
+        "-trimpath",
+        "-buildvcs=false",
+        "-mod=readonly",
+        f"-ldflags=-s -w -X {module}=v{KUBERNETES_VERSION}",
+    )
+    for program in KUBERNETES_PROGRAMS:
+        run(
+            *("go", "build", *flags, "-o", str(folder / program), f"k8s.io/kubernetes/cmd/{program}"),
+            cwd=PARTS / "kubernetes",
+            CGO_ENABLED="0",
+        )
+
+
 def _build_kafka(run: Run, folder: Path) -> None:
     shutil.copy(PARTS / "kafka" / "pom.xml", folder / "pom.xml")
     shutil.copy(PARTS / "kafka" / "log4j2.properties", folder / "log4j2.properties")
@@ -230,6 +249,16 @@ RECIPES: tuple[Recipe, ...] = (
         programs=("helm",),
         needs=need_go,
         build=_build_helm,
+    ),
+    Recipe(
+        name="kubernetes",
+        version=KUBERNETES_VERSION,
+        about="API server, controllers, scheduler and kubectl, about 15 minutes the first time",
+        programs=KUBERNETES_PROGRAMS,
+        needs=need_go,
+        build=_build_kubernetes,
+        optional=True,
+        inputs=tuple(PARTS / "kubernetes" / name for name in ("go.mod", "go.sum")),
     ),
     Recipe(
         name="kafka",

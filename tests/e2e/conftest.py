@@ -1,0 +1,37 @@
+"""One world for all tests of this folder, which run inside `python -m tests.e2e` only."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.setup import load
+from tests.e2e.world import SAMPLES, World, open_world
+
+if load() is None:
+    collect_ignore_glob = ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    setup = load()
+    assert setup is not None, "python -m tests.e2e runs these"
+    with open_world(setup) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def operator(world: World) -> str:
+    """The operator from the chart, with CRDs; its namespace."""
+    namespace = "kafscale-system"
+    world.helm(
+        *(
+            "install",
+            "kafscale",
+            str(SAMPLES.parent / "kafscale"),
+            "--namespace",
+            namespace,
+            "--create-namespace",
+        ),
+        *("--values", str(SAMPLES / "values-operator.yaml"), "--wait", "--timeout", "240s"),
+    )
+    return namespace

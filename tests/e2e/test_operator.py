@@ -1,0 +1,182 @@
+"""A KafscaleCluster on a real control plane: made, used by clients, changed and scaled under their load."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from proto.metadata.metadata_pb2 import TopicConfig
+from tests.e2e.api import ApiError, Object
+from tests.e2e.clusters import OWNER, Cluster, cluster_spec, slowest
+from tests.e2e.control_plane import wait_until
+from tests.e2e.world import World
+from tests.support.java import must_run
+
+NAMESPACE = "kafka"
+ROLL_SECONDS_MAX = 300.0
+PAUSE_SECONDS_MAX = 1.0
+BUSY_FACTOR = 5.0
+"""One small machine runs all nodes, the control plane and the clients: what is held to a second on a machine
+of its own is given so much more here. What it was is printed."""
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@pytest.fixture(scope="module")
+def cluster(world: World, operator: str) -> Cluster:
+    world.make_namespace(NAMESPACE, "records")
+    cluster = Cluster(world, NAMESPACE, "events")
+    cluster.create(cluster_spec("records"))
+    cluster.wait_ready()
+    return cluster
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
+    """What a test measured, printed whether it passes or not."""
+    lines: list[str] = []
+    yield lines
+    with capsys.disabled():
+        for line in lines:
+            sys.stdout.write(f"\n  measured: {line}")
+
+
+def topic_path(name: str) -> str:
+    return f"/apis/kafscale.io/v1alpha1/namespaces/{NAMESPACE}/kafscaletopics/{name}"
+
+
+def topic_of(name: str, **spec: object) -> Object:
+    kind = {"apiVersion": "kafscale.io/v1alpha1", "kind": "KafscaleTopic", "metadata": {"name": name}}
+    return {**kind, "spec": {"clusterRef": "events", **spec}}
+
+
+def test_kubectl_shows_the_cluster(cluster: Cluster) -> None:
+    shown = cluster.world.kubectl("get", "kfs", "--namespace", NAMESPACE)
+    header, line = shown.splitlines()
+    assert header.split()[:2] == ["NAME", "READY"]
+    assert line.split()[:5] == ["events", "True", "2/2", "3/3", "2/2"]
+
+
+def test_a_topic_resource_is_a_topic_in_etcd(cluster: Cluster) -> None:
+    world = cluster.world
+    world.apply(topic_path("orders"), topic_of("orders", partitions=4, retentionMs=86_400_000))
+    world.wait_condition(topic_path("orders"), "Ready")
+    listed = world.tool("etcdctl", f"--endpoints={world.etcd.address}", "get", "--prefix", "", "--keys-only")
+    (key,) = [line for line in listed.stdout.splitlines() if line.endswith("/topics/orders")]
+    value = world.tool(
+        "etcdctl", f"--endpoints={world.etcd.address}", "get", key, "--print-value-only", "--hex"
+    )
+    raw = bytes.fromhex(value.stdout.strip().replace("\\x", ""))
+    stored = TopicConfig.FromString(raw)
+    assert (stored.name, stored.partitions, stored.state) == ("orders", 4, TopicConfig.LIVE)
+    assert stored.configs["retention.ms"] == "86400000"
+
+
+def test_the_consoles_of_the_guide_work_through_the_service(cluster: Cluster) -> None:
+    records = "".join(f"record {number}\n" for number in range(100))
+    must_run("kafka-console-producer", cluster.bootstrap, "--topic", "orders", stdin=records)
+    options = ("--topic", "orders", "--from-beginning", "--max-messages", "100", "--timeout-ms", "30000")
+    assert sorted(must_run("kafka-console-consumer", cluster.bootstrap, *options).split("\n")[:-1]) == sorted(
+        records.split("\n")[:-1]
+    )
+
+
+def test_partitions_grow_and_never_shrink(cluster: Cluster) -> None:
+    world = cluster.world
+    world.apply(topic_path("orders"), topic_of("orders", partitions=6))
+    world.wait_condition(topic_path("orders"), "Ready")
+    wait_until(
+        lambda: (
+            "PartitionCount: 6"
+            in must_run("kafka-topics", cluster.bootstrap, "--describe", "--topic", "orders")
+        ),
+        "six partitions",
+        seconds_max=60,
+    )
+    with pytest.raises(ApiError, match="partitions"):
+        world.apply(topic_path("orders"), topic_of("orders", partitions=5))
+
+
+def test_a_rolling_update_loses_nothing_and_nobody_sees_it(cluster: Cluster, told: list[str]) -> None:
+    before = {component: cluster.uids(component) for component in (OWNER, "gateway", "metadata")}
+    with cluster.load("rolled") as (load, _):
+        began = time.monotonic()
+        cluster.change(config={"logLevel": "debug"})
+        wait_until(
+            lambda: all(cluster.all_new(component, uids) for component, uids in before.items()),
+            "every pod is a new one",
+            seconds_max=ROLL_SECONDS_MAX,
+        )
+        cluster.wait_settled(ROLL_SECONDS_MAX)
+        pause = slowest(load, began)
+        told.append(
+            f"rolling update of 7 pods in {time.monotonic() - began:.0f} s, longest pause {pause:.2f} s"
+        )
+    assert pause < PAUSE_SECONDS_MAX * BUSY_FACTOR
+
+
+def test_owners_from_three_to_five_to_two(cluster: Cluster, told: list[str]) -> None:
+    with cluster.load("scaled") as (load, _):
+        began = time.monotonic()
+        cluster.change(owner={"replicas": 5})
+        cluster.wait_spread(5, seconds_max=180)
+        told.append(f"3 to 5 owners, each with partitions after {time.monotonic() - began:.0f} s")
+        cluster.change(owner={"replicas": 2})
+        wait_until(lambda: len(cluster.pods(OWNER)) == 2, "two owners", seconds_max=ROLL_SECONDS_MAX)
+        cluster.wait_settled(ROLL_SECONDS_MAX)
+        pause = slowest(load, began)
+        told.append(f"5 to 2 owners, longest pause of all {pause:.2f} s")
+    assert pause < PAUSE_SECONDS_MAX * BUSY_FACTOR
+    cluster.change(owner={"replicas": 3})
+    cluster.wait_settled(ROLL_SECONDS_MAX)
+
+
+def test_a_deleted_and_an_evicted_pod_lose_nothing(cluster: Cluster, told: list[str]) -> None:
+    world = cluster.world
+    cluster.wait_spread(3)
+    with cluster.load("deleted") as (load, _):
+        began = time.monotonic()
+        before = cluster.uids(OWNER)
+        world.kubectl("delete", "pod", "events-partition-owner-0", "--namespace", NAMESPACE)
+        wait_until(
+            lambda: _is_new(cluster, before, "events-partition-owner-0"), "it is back", seconds_max=180
+        )
+        before = cluster.uids("gateway")
+        evicted = "events-gateway-1"
+        world.call(
+            "POST",
+            f"/api/v1/namespaces/{NAMESPACE}/pods/{evicted}/eviction",
+            {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": evicted}},
+        )
+        wait_until(lambda: evicted in cluster.uids("gateway"), "it is back", seconds_max=180)
+        cluster.wait_ready()
+        pause = slowest(load, began)
+        told.append(f"an owner deleted and a gateway evicted, longest pause {pause:.2f} s")
+    assert pause < PAUSE_SECONDS_MAX * BUSY_FACTOR
+
+
+def test_the_operator_and_the_api_server_may_die_at_any_moment(cluster: Cluster, operator: str) -> None:
+    world = cluster.world
+    before = cluster.uids(OWNER)
+    with cluster.load("operated"):
+        cluster.change(config={"snapshotSeconds": 301})
+        wait_until(lambda: cluster.uids(OWNER) != before, "the roll began", seconds_max=120)
+        for pod in world.pods(operator, "operator"):
+            world.kubectl(
+                "delete",
+                "pod",
+                pod["metadata"]["name"],
+                "--namespace",
+                operator,
+                "--grace-period=0",
+                "--force",
+            )
+        world.plane.restart_api_server()
+        wait_until(lambda: cluster.all_new(OWNER, before), "every owner is new", seconds_max=ROLL_SECONDS_MAX)
+        cluster.wait_settled(ROLL_SECONDS_MAX)
+
+
+def _is_new(cluster: Cluster, before: dict[str, str], name: str) -> bool:
+    now = cluster.uids(OWNER)
+    return name in now and now[name] != before[name]

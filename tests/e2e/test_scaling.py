@@ -1,0 +1,50 @@
+"""Scaling by the real HPA controller: the operator leaves the count alone, and load moves to new owners."""
+
+import time
+
+import pytest
+
+from tests.e2e.api import MERGE
+from tests.e2e.clusters import MOVE_SECONDS_MAX, OWNER, SMALL, Cluster, cluster_spec
+from tests.e2e.control_plane import wait_until
+from tests.e2e.world import World
+
+NAMESPACE = "scaled"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def cluster(world: World, operator: str) -> Cluster:
+    world.make_namespace(NAMESPACE, "scaled")
+    cluster = Cluster(world, NAMESPACE, "scaled")
+    one = {"replicas": 1, "resources": SMALL}
+    # A load of some tenths of a core is far above this target: the controller wants more of them at once.
+    eager = {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50, "memoryPercent": 0}
+    owner = {"autoscaling": eager, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}}
+    cluster.create(cluster_spec("scaled", gateway=one, metadata=one, owner=owner))
+    cluster.wait_ready()
+    return cluster
+
+
+def test_load_brings_an_owner_and_partitions_go_to_it(cluster: Cluster) -> None:
+    with cluster.load("busy"):
+        wait_until(lambda: len(cluster.pods(OWNER)) == 2, "a second owner", seconds_max=180)
+        began = time.monotonic()
+        cluster.wait_spread(2, seconds_max=120)
+        assert time.monotonic() - began < 2 * MOVE_SECONDS_MAX
+
+
+def test_the_operator_never_writes_the_count(cluster: Cluster) -> None:
+    world = cluster.world
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets/scaled-partition-owner"
+    before = world.call("GET", path)
+    owners_of_count = [
+        each["manager"]
+        for each in before["metadata"]["managedFields"]
+        if "f:replicas" in each["fieldsV1"].get("f:spec", {})
+    ]
+    assert "kafscale-operator" not in owners_of_count
+    world.call("PATCH", cluster.path, {"spec": {"config": {"lingerless": None}}}, content_type=MERGE)
+    cluster.wait_ready()
+    assert world.call("GET", path)["spec"]["replicas"] == before["spec"]["replicas"]
