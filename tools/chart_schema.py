@@ -111,7 +111,8 @@ def _setting(info: FieldInfo) -> Schema:
     if annotation is bool:
         return said | {"enum": [True, False, "true", "false"]}
     if annotation is int:
-        return said | {"type": ["integer", "string"], "pattern": r"^\d+$"} | _limits(info)
+        sign = "-?" if any(getattr(each, "ge", 0) < 0 for each in info.metadata) else ""
+        return said | {"type": ["integer", "string"], "pattern": rf"^{sign}\d+$"} | _limits(info)
     if annotation is float:
         return said | {"type": ["number", "string"], "pattern": r"^\d+(\.\d+)?$"} | _limits(info)
     return said | TEXT | _limits(info)

@@ -5,13 +5,14 @@ Owns: names, defaults and checks. Does not own: reading them (libs/chassis).
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from libs.chassis.config import Addresses, Port, ServiceSettings
+from libs.chassis.topic_defaults import TopicDefaults
 from libs.model.limits import MIB, REQUEST_BYTES_MAX
 
 
-class GatewayOptions(BaseModel):
+class GatewayOptions(TopicDefaults):
     """What a gateway can be told, alone or inside the standalone process."""
 
     kafka_port: Port = Field(default=9092, description="port that Kafka clients connect to")

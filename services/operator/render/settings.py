@@ -31,12 +31,13 @@ _EVERY = ("KAFSCALE_BIND_HOST", "KAFSCALE_CLUSTER", "KAFSCALE_DRAIN_SECONDS", "K
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     GATEWAY: (
         *(*_EVERY, "KAFSCALE_ADVERTISED_MODE", "KAFSCALE_ADVERTISED_PORT", "KAFSCALE_AUTO_CREATE_TOPICS"),
-        "KAFSCALE_METADATA_ADDRESSES",
+        *("KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
     ),
     OWNER: (
         *(*_EVERY, "KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_S3_BUCKET", "KAFSCALE_S3_ENDPOINT"),
         *("KAFSCALE_S3_NAMESPACE", "KAFSCALE_S3_REGION", "KAFSCALE_SEGMENT_BYTES_MAX"),
         *("KAFSCALE_FLUSH_AGE_MS_MAX", "KAFSCALE_FLUSH_LINGER_MS", "KAFSCALE_FLUSH_PUTS_PER_SECOND"),
+        *("KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
         *("KAFSCALE_COLD_CACHE_BYTES_MAX", "KAFSCALE_TAIL_CACHE_BYTES_MAX", "KAFSCALE_SNAPSHOT_SECONDS"),
     ),
     METADATA: (
@@ -62,6 +63,8 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_ADVERTISED_PORT": external.port if external else KAFKA_PORT,
         "KAFSCALE_AUTO_CREATE_TOPICS": config.auto_create_topics,
         "KAFSCALE_DEFAULT_PARTITIONS": config.default_partitions,
+        "KAFSCALE_DEFAULT_RETENTION_BYTES": config.default_retention.bytes,
+        "KAFSCALE_DEFAULT_RETENTION_MS": config.default_retention.ms,
         "KAFSCALE_LEASE_SECONDS": config.lease_seconds,
         "KAFSCALE_ETCD_ENDPOINTS": ",".join(spec.etcd.endpoints or managed_endpoints(context)),
         "KAFSCALE_ETCD_CA_FILE": f"{ETCD_TLS_PATH}/ca.crt" if tls else None,

@@ -116,6 +116,8 @@ def test_it_is_structural_and_its_rules_have_messages(kind: Kind) -> None:
         ),
         ({"owner": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
         ({"owner": {"replicas": 0}}, "owner.replicas"),
+        ({"config": {"defaultRetention": {"ms": 0}}}, "at least 1"),
+        ({"config": {"defaultRetention": {"bytes": -2}}}, "config.defaultRetention.bytes"),
         ({"s3": {"bucket": "records", "kmsKey": "x"}}, "s3.kmsKey"),
     ],
 )
