@@ -49,6 +49,7 @@ OF_THE_POD = frozenset(
 BY_OTHER_VALUES = frozenset(
     {
         *("cluster", "metadata_addresses", "s3_bucket", "s3_region", "s3_endpoint", "s3_namespace"),
+        *("s3_kms_key",),
         *("etcd_endpoints", "etcd_ca_file", "etcd_cert_file", "etcd_key_file"),
     }
 )
@@ -149,6 +150,7 @@ def global_schema() -> Schema:
                     "region": TEXT,
                     "endpoint": TEXT | {"pattern": "^(https?://.+)?$"},
                     "prefix": TEXT,
+                    "kmsKey": TEXT | {"pattern": "^[a-zA-Z0-9:/_-]*$", "maxLength": 2048},
                     **dict.fromkeys(("credentialsSecret", "accessKey", "secretKey"), TEXT),
                 }
             ),

@@ -6,8 +6,9 @@ Owns: the store's settings and its metrics. Does not own: the adapters (libs/obj
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from libs.concurrency.rand import Rand
 from libs.model.errors import Invalid, KafscaleError, Reason
@@ -33,7 +34,19 @@ class ObjectStoreOptions(BaseModel):
         default=None, description="access key; unset: the environment's own credentials, as the AWS tools do"
     )
     s3_secret_key: SecretStr | None = Field(default=None, description="secret key of the access key")
+    s3_kms_key: str | None = Field(
+        default=None,
+        max_length=2048,
+        pattern=r"^[a-zA-Z0-9:/_-]+$",
+        description="KMS key (id, ARN or alias) that encrypts every object; unset: as the bucket says",
+    )
     s3_namespace: str = Field(default="", description="prefix of every key, so that clusters share a bucket")
+
+    @model_validator(mode="after")
+    def _of_a_bucket(self) -> Self:
+        if self.s3_kms_key and not self.s3_bucket:
+            raise ValueError("KAFSCALE_S3_KMS_KEY needs KAFSCALE_S3_BUCKET: a directory is not encrypted")
+        return self
 
     def store_settings(self) -> ObjectStoreSettings:
         return ObjectStoreSettings(
@@ -43,6 +56,7 @@ class ObjectStoreOptions(BaseModel):
             region=self.s3_region,
             access_key=self.s3_access_key,
             secret_key=self.s3_secret_key,
+            kms_key=self.s3_kms_key,
             namespace=self.s3_namespace,
         )
 

@@ -37,6 +37,7 @@ class ObjectStoreSettings:
     region: str = "us-east-1"
     access_key: str | None = None
     secret_key: SecretStr | None = None
+    kms_key: str | None = None
     ca_file: str | None = None
     connect_timeout_seconds: float = 3.0
     read_timeout_seconds: float = 10.0
@@ -94,6 +95,7 @@ async def _s3(settings: ObjectStoreSettings, bucket: str, threads: Threads) -> A
         region=settings.region,
         access_key=settings.access_key,
         secret_key=settings.secret_key,
+        kms_key=settings.kms_key,
         ca_file=settings.ca_file,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         read_timeout_seconds=settings.read_timeout_seconds,

@@ -84,6 +84,7 @@ class S3(Model):
     region: str = "us-east-1"
     endpoint: str = ""
     prefix: str = ""
+    kms_key: str = Field(default="", max_length=2048, pattern=r"^[a-zA-Z0-9:/_-]*$")
     credentials_secret_name: str = ""
     service_account_annotations: Strings = Field(default_factory=dict)
 

@@ -85,6 +85,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
                 "region": st.just("eu-west-1"),
                 "endpoint": st.just("http://minio:9000"),
                 "prefix": st.just("one"),
+                "kmsKey": st.just("alias/records"),
                 "credentialsSecretName": st.just("keys"),
                 "serviceAccountAnnotations": st.just({"eks.amazonaws.com/role-arn": "arn"}),
             },

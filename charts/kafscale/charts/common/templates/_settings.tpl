@@ -18,6 +18,7 @@ and not the whole ConfigMap.
   "KAFSCALE_S3_REGION" ($s3.region | default "")
   "KAFSCALE_S3_ENDPOINT" ($s3.endpoint | default "")
   "KAFSCALE_S3_NAMESPACE" ($s3.prefix | default "")
+  "KAFSCALE_S3_KMS_KEY" ($s3.kmsKey | default "")
   "KAFSCALE_ETCD_ENDPOINTS" ($etcd.endpoints | default list | join ",")
 -}}
 {{- if $etcd.tlsSecret -}}
