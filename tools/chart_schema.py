@@ -49,7 +49,7 @@ OF_THE_POD = frozenset(
 BY_OTHER_VALUES = frozenset(
     {
         *("cluster", "metadata_addresses", "s3_bucket", "s3_region", "s3_endpoint", "s3_namespace"),
-        *("s3_kms_key",),
+        *("s3_kms_key", "s3_read_bucket"),
         *("etcd_endpoints", "etcd_ca_file", "etcd_cert_file", "etcd_key_file"),
     }
 )
@@ -147,6 +147,7 @@ def global_schema() -> Schema:
             "s3": closed(
                 {
                     "bucket": TEXT | {"pattern": "^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$"},
+                    "readBucket": TEXT | {"pattern": "^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$"},
                     "region": TEXT,
                     "endpoint": TEXT | {"pattern": "^(https?://.+)?$"},
                     "prefix": TEXT,

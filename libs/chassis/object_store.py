@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from libs.concurrency.rand import Rand
 from libs.model.errors import Invalid, KafscaleError, Reason
-from libs.objectstore.opening import ObjectStoreSettings, open_object_store
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.opening import ObjectStoreSettings, OpenedObjectStore, open_object_store
 from libs.telemetry.metrics import Metrics
 
 OBJECTS_FOLDER = "objects"
@@ -25,6 +24,12 @@ class ObjectStoreOptions(BaseModel):
     data_dir: Path = Field(default=Path("data"), description="folder of the embedded stores")
     s3_bucket: str | None = Field(
         default=None, min_length=3, max_length=63, description="bucket; unset: objects/ in the data directory"
+    )
+    s3_read_bucket: str | None = Field(
+        default=None,
+        min_length=3,
+        max_length=63,
+        description="copy of the bucket, kept by the store, that consumers' reads try first",
     )
     s3_endpoint: str | None = Field(
         default=None, pattern=r"^https?://", description="URL of an S3 that is not Amazon's own"
@@ -46,12 +51,17 @@ class ObjectStoreOptions(BaseModel):
     def _of_a_bucket(self) -> Self:
         if self.s3_kms_key and not self.s3_bucket:
             raise ValueError("KAFSCALE_S3_KMS_KEY needs KAFSCALE_S3_BUCKET: a directory is not encrypted")
+        if self.s3_read_bucket and not self.s3_bucket:
+            raise ValueError("KAFSCALE_S3_READ_BUCKET needs KAFSCALE_S3_BUCKET, of which it is a copy")
+        if self.s3_read_bucket and self.s3_read_bucket == self.s3_bucket:
+            raise ValueError("KAFSCALE_S3_READ_BUCKET must be another bucket than KAFSCALE_S3_BUCKET")
         return self
 
     def store_settings(self) -> ObjectStoreSettings:
         return ObjectStoreSettings(
             directory=None if self.s3_bucket else str(self.data_dir / OBJECTS_FOLDER),
             bucket=self.s3_bucket,
+            read_bucket=self.s3_read_bucket,
             endpoint=self.s3_endpoint,
             region=self.s3_region,
             access_key=self.s3_access_key,
@@ -82,7 +92,7 @@ class ObjectStoreMetrics:
 @asynccontextmanager
 async def open_configured_store(
     options: ObjectStoreOptions, *, rand: Rand, metrics: Metrics
-) -> AsyncIterator[ObjectStore]:
+) -> AsyncIterator[OpenedObjectStore]:
     """The store, probed. Raises with the settings' names where it does not work: a start ends there."""
     settings = options.store_settings()
     if settings.directory is not None:
@@ -100,7 +110,7 @@ async def open_configured_store(
         )
         raise type(error)(f"the object store ({where}) can't be used: {error.message}; {hint}") from error
     try:
-        yield opened.store
+        yield opened
     finally:
         await opening.__aexit__(None, None, None)
 

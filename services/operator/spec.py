@@ -81,12 +81,19 @@ class Metadata(Component):
 
 class S3(Model):
     bucket: str = Field(min_length=3, max_length=63)
+    read_bucket: str = Field(default="", max_length=63, pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")
     region: str = "us-east-1"
     endpoint: str = ""
     prefix: str = ""
     kms_key: str = Field(default="", max_length=2048, pattern=r"^[a-zA-Z0-9:/_-]*$")
     credentials_secret_name: str = ""
     service_account_annotations: Strings = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _read_elsewhere(self) -> Self:
+        if self.read_bucket == self.bucket:
+            raise ValueError("readBucket must be another bucket than bucket")
+        return self
 
 
 class EtcdTls(Model):

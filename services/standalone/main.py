@@ -103,7 +103,7 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
         kv = await stack.enter_async_context(
             open_sqlite_kv(settings.data_dir, history_revisions_max=settings.history_revisions)
         )
-        store = await stack.enter_async_context(
+        objects = await stack.enter_async_context(
             open_configured_store(settings, rand=rand, metrics=host.metrics)
         )
         metadata = await stack.enter_async_context(
@@ -128,7 +128,8 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
                 owner_id=OwnerId(OWNER),
                 address=OWNER,
                 zone=settings.zone,
-                store=store,
+                store=objects.store,
+                reads=objects.reads,
                 metadata=client,
                 watcher=watcher,
                 clock=clock,

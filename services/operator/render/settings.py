@@ -35,7 +35,13 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
     ),
     OWNER: (
         *(*_EVERY, "KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_S3_BUCKET", "KAFSCALE_S3_ENDPOINT"),
-        *("KAFSCALE_S3_KMS_KEY", "KAFSCALE_S3_NAMESPACE", "KAFSCALE_S3_REGION", "KAFSCALE_SEGMENT_BYTES_MAX"),
+        *(
+            "KAFSCALE_S3_READ_BUCKET",
+            "KAFSCALE_S3_KMS_KEY",
+            "KAFSCALE_S3_NAMESPACE",
+            "KAFSCALE_S3_REGION",
+            "KAFSCALE_SEGMENT_BYTES_MAX",
+        ),
         *("KAFSCALE_FLUSH_AGE_MS_MAX", "KAFSCALE_FLUSH_LINGER_MS", "KAFSCALE_FLUSH_PUTS_PER_SECOND"),
         *("KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
         *("KAFSCALE_COLD_CACHE_BYTES_MAX", "KAFSCALE_TAIL_CACHE_BYTES_MAX", "KAFSCALE_SNAPSHOT_SECONDS"),
@@ -71,6 +77,7 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_ETCD_CERT_FILE": f"{ETCD_TLS_PATH}/tls.crt" if tls and tls.client_certificate else None,
         "KAFSCALE_ETCD_KEY_FILE": f"{ETCD_TLS_PATH}/tls.key" if tls and tls.client_certificate else None,
         "KAFSCALE_S3_BUCKET": s3.bucket,
+        "KAFSCALE_S3_READ_BUCKET": s3.read_bucket,
         "KAFSCALE_S3_REGION": s3.region,
         "KAFSCALE_S3_ENDPOINT": s3.endpoint,
         "KAFSCALE_S3_NAMESPACE": s3.prefix,

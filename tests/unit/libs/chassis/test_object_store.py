@@ -25,6 +25,17 @@ def test_what_is_no_kms_key(value: str) -> None:
         load(S3_BUCKET="records", S3_KMS_KEY=value)
 
 
+def test_a_read_bucket_reaches_the_store() -> None:
+    assert load(S3_BUCKET="records", S3_READ_BUCKET="copy").store_settings().read_bucket == "copy"
+
+
+def test_a_read_bucket_is_a_copy_of_another() -> None:
+    with pytest.raises(Invalid, match="another bucket"):
+        load(S3_BUCKET="records", S3_READ_BUCKET="records")
+    with pytest.raises(Invalid, match="needs KAFSCALE_S3_BUCKET"):
+        load(S3_READ_BUCKET="copy")
+
+
 def test_a_directory_has_no_kms_key() -> None:
     with pytest.raises(Invalid, match="needs KAFSCALE_S3_BUCKET"):
         load(S3_KMS_KEY=ARN)

@@ -86,6 +86,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
                 "endpoint": st.just("http://minio:9000"),
                 "prefix": st.just("one"),
                 "kmsKey": st.just("alias/records"),
+                "readBucket": st.just("records-copy"),
                 "credentialsSecretName": st.just("keys"),
                 "serviceAccountAnnotations": st.just({"eks.amazonaws.com/role-arn": "arn"}),
             },

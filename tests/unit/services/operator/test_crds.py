@@ -120,6 +120,7 @@ def test_it_is_structural_and_its_rules_have_messages(kind: Kind) -> None:
         ({"config": {"defaultRetention": {"bytes": -2}}}, "config.defaultRetention.bytes"),
         ({"s3": {"bucket": "records", "kmsKey": "two words"}}, "s3.kmsKey"),
         ({"s3": {"bucket": "records", "acceleration": True}}, "s3.acceleration"),
+        ({"s3": {"bucket": "records", "readBucket": "records"}}, "another bucket"),
     ],
 )
 def test_what_does_not_fit_together(spec: dict[str, Any], words: str) -> None:
