@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, str] = {
 OF_THE_POD = frozenset(
     {
         *("instance", "zone", "bind_host", "admin_port", "kafka_port", "rpc_port", "data_dir"),
+        *("kafka_tls_cert_file", "kafka_tls_key_file"),
         *("advertised_rpc_address", "advertised_mode", "advertised_host", "advertised_port"),
         *("s3_access_key", "s3_secret_key", "etcd_username", "etcd_password"),
         *("operator_namespace", "operator_watch_namespaces", "operator_image", "operator_kubeconfig"),
@@ -202,6 +203,7 @@ def section(service: str) -> Schema:
                 "advertisedMode": {"enum": ["instance", "service"]},
                 "advertisedHost": TEXT,
                 "advertisedPort": PORT,
+                "tlsSecret": TEXT,
                 "external": closed(
                     {
                         "type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},

@@ -137,6 +137,7 @@ class External(Model):
 
 class Listeners(Model):
     advertised_mode: Literal["instance", "service"] = "service"
+    tls_secret: str = Field(default="", max_length=253)
     external: External | None = None
 
     @model_validator(mode="after")

@@ -26,12 +26,14 @@ from services.operator.spec import Component
 
 ETCD_MEMBERS = 3
 ETCD_TLS_PATH = "/etc/kafscale/etcd-tls"
+KAFKA_TLS_PATH = "/etc/kafscale/kafka-tls"
 
 _EVERY = ("KAFSCALE_BIND_HOST", "KAFSCALE_CLUSTER", "KAFSCALE_DRAIN_SECONDS", "KAFSCALE_LOG_LEVEL")
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     GATEWAY: (
         *(*_EVERY, "KAFSCALE_ADVERTISED_MODE", "KAFSCALE_ADVERTISED_PORT", "KAFSCALE_AUTO_CREATE_TOPICS"),
         *("KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
+        *("KAFSCALE_KAFKA_TLS_CERT_FILE", "KAFSCALE_KAFKA_TLS_KEY_FILE"),
     ),
     OWNER: (
         *(*_EVERY, "KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_S3_BUCKET", "KAFSCALE_S3_ENDPOINT"),
@@ -67,6 +69,8 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_METADATA_ADDRESSES": f"{context.name(METADATA)}:{RPC_PORT}",
         "KAFSCALE_ADVERTISED_MODE": listeners.advertised_mode,
         "KAFSCALE_ADVERTISED_PORT": external.port if external else KAFKA_PORT,
+        "KAFSCALE_KAFKA_TLS_CERT_FILE": f"{KAFKA_TLS_PATH}/tls.crt" if listeners.tls_secret else None,
+        "KAFSCALE_KAFKA_TLS_KEY_FILE": f"{KAFKA_TLS_PATH}/tls.key" if listeners.tls_secret else None,
         "KAFSCALE_AUTO_CREATE_TOPICS": config.auto_create_topics,
         "KAFSCALE_DEFAULT_PARTITIONS": config.default_partitions,
         "KAFSCALE_DEFAULT_RETENTION_BYTES": config.default_retention.bytes,

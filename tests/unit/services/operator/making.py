@@ -112,6 +112,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "metadata": _component(watchers=_TARGET),
         "listeners": st.one_of(
             st.just({"advertisedMode": "instance"}),
+            st.just({"tlsSecret": "kafka-tls"}),
             st.just({"advertisedMode": "instance", "external": {"host": "k{index}.example.com"}}),
             st.just({"external": {"host": "kafka.example.com", "annotations": {"a": "b"}}}),
             st.just({"external": {"host": "kafka.example.com", "type": "NodePort", "port": 30092}}),
