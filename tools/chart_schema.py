@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, str] = {
 OF_THE_POD = frozenset(
     {
         *("instance", "zone", "bind_host", "admin_port", "kafka_port", "rpc_port", "data_dir"),
+        *("kafka_tls_cert_file", "kafka_tls_key_file"),
         *("advertised_rpc_address", "advertised_mode", "advertised_host", "advertised_port"),
         *("s3_access_key", "s3_secret_key", "etcd_username", "etcd_password"),
         *("operator_namespace", "operator_watch_namespaces", "operator_image", "operator_kubeconfig"),
@@ -49,6 +50,7 @@ OF_THE_POD = frozenset(
 BY_OTHER_VALUES = frozenset(
     {
         *("cluster", "metadata_addresses", "s3_bucket", "s3_region", "s3_endpoint", "s3_namespace"),
+        *("s3_kms_key", "s3_read_bucket"),
         *("etcd_endpoints", "etcd_ca_file", "etcd_cert_file", "etcd_key_file"),
     }
 )
@@ -111,7 +113,8 @@ def _setting(info: FieldInfo) -> Schema:
     if annotation is bool:
         return said | {"enum": [True, False, "true", "false"]}
     if annotation is int:
-        return said | {"type": ["integer", "string"], "pattern": r"^\d+$"} | _limits(info)
+        sign = "-?" if any(getattr(each, "ge", 0) < 0 for each in info.metadata) else ""
+        return said | {"type": ["integer", "string"], "pattern": rf"^{sign}\d+$"} | _limits(info)
     if annotation is float:
         return said | {"type": ["number", "string"], "pattern": r"^\d+(\.\d+)?$"} | _limits(info)
     return said | TEXT | _limits(info)
@@ -145,9 +148,11 @@ def global_schema() -> Schema:
             "s3": closed(
                 {
                     "bucket": TEXT | {"pattern": "^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$"},
+                    "readBucket": TEXT | {"pattern": "^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$"},
                     "region": TEXT,
                     "endpoint": TEXT | {"pattern": "^(https?://.+)?$"},
                     "prefix": TEXT,
+                    "kmsKey": TEXT | {"pattern": "^[a-zA-Z0-9:/_-]*$", "maxLength": 2048},
                     **dict.fromkeys(("credentialsSecret", "accessKey", "secretKey"), TEXT),
                 }
             ),
@@ -198,6 +203,7 @@ def section(service: str) -> Schema:
                 "advertisedMode": {"enum": ["instance", "service"]},
                 "advertisedHost": TEXT,
                 "advertisedPort": PORT,
+                "tlsSecret": TEXT,
                 "external": closed(
                     {
                         "type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},

@@ -6,13 +6,13 @@ Owns: the store's settings and its metrics. Does not own: the adapters (libs/obj
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from libs.concurrency.rand import Rand
 from libs.model.errors import Invalid, KafscaleError, Reason
-from libs.objectstore.opening import ObjectStoreSettings, open_object_store
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.opening import ObjectStoreSettings, OpenedObjectStore, open_object_store
 from libs.telemetry.metrics import Metrics
 
 OBJECTS_FOLDER = "objects"
@@ -25,6 +25,12 @@ class ObjectStoreOptions(BaseModel):
     s3_bucket: str | None = Field(
         default=None, min_length=3, max_length=63, description="bucket; unset: objects/ in the data directory"
     )
+    s3_read_bucket: str | None = Field(
+        default=None,
+        min_length=3,
+        max_length=63,
+        description="copy of the bucket, kept by the store, that consumers' reads try first",
+    )
     s3_endpoint: str | None = Field(
         default=None, pattern=r"^https?://", description="URL of an S3 that is not Amazon's own"
     )
@@ -33,16 +39,34 @@ class ObjectStoreOptions(BaseModel):
         default=None, description="access key; unset: the environment's own credentials, as the AWS tools do"
     )
     s3_secret_key: SecretStr | None = Field(default=None, description="secret key of the access key")
+    s3_kms_key: str | None = Field(
+        default=None,
+        max_length=2048,
+        pattern=r"^[a-zA-Z0-9:/_-]+$",
+        description="KMS key (id, ARN or alias) that encrypts every object; unset: as the bucket says",
+    )
     s3_namespace: str = Field(default="", description="prefix of every key, so that clusters share a bucket")
+
+    @model_validator(mode="after")
+    def _of_a_bucket(self) -> Self:
+        if self.s3_kms_key and not self.s3_bucket:
+            raise ValueError("KAFSCALE_S3_KMS_KEY needs KAFSCALE_S3_BUCKET: a directory is not encrypted")
+        if self.s3_read_bucket and not self.s3_bucket:
+            raise ValueError("KAFSCALE_S3_READ_BUCKET needs KAFSCALE_S3_BUCKET, of which it is a copy")
+        if self.s3_read_bucket and self.s3_read_bucket == self.s3_bucket:
+            raise ValueError("KAFSCALE_S3_READ_BUCKET must be another bucket than KAFSCALE_S3_BUCKET")
+        return self
 
     def store_settings(self) -> ObjectStoreSettings:
         return ObjectStoreSettings(
             directory=None if self.s3_bucket else str(self.data_dir / OBJECTS_FOLDER),
             bucket=self.s3_bucket,
+            read_bucket=self.s3_read_bucket,
             endpoint=self.s3_endpoint,
             region=self.s3_region,
             access_key=self.s3_access_key,
             secret_key=self.s3_secret_key,
+            kms_key=self.s3_kms_key,
             namespace=self.s3_namespace,
         )
 
@@ -68,7 +92,7 @@ class ObjectStoreMetrics:
 @asynccontextmanager
 async def open_configured_store(
     options: ObjectStoreOptions, *, rand: Rand, metrics: Metrics
-) -> AsyncIterator[ObjectStore]:
+) -> AsyncIterator[OpenedObjectStore]:
     """The store, probed. Raises with the settings' names where it does not work: a start ends there."""
     settings = options.store_settings()
     if settings.directory is not None:
@@ -86,7 +110,7 @@ async def open_configured_store(
         )
         raise type(error)(f"the object store ({where}) can't be used: {error.message}; {hint}") from error
     try:
-        yield opened.store
+        yield opened
     finally:
         await opening.__aexit__(None, None, None)
 

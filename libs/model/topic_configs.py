@@ -14,7 +14,7 @@ from libs.model.errors import Invalid, Reason
 from libs.model.limits import RECORD_BATCH_BYTES_CEILING, RECORD_BATCH_BYTES_MAX
 
 _INT_MAX = 2**31 - 1
-_LONG_MAX = 2**63 - 1
+CONFIG_LONG_MAX = 2**63 - 1
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -75,7 +75,7 @@ class TopicConfig:
 
 def _long(name: str, default: int, doc: str, *, least: int = 0) -> TopicConfig:
     return TopicConfig(
-        name=name, kind=ConfigKind.LONG, default=str(default), doc=doc, least=least, greatest=_LONG_MAX
+        name=name, kind=ConfigKind.LONG, default=str(default), doc=doc, least=least, greatest=CONFIG_LONG_MAX
     )
 
 
@@ -110,14 +110,16 @@ _TABLE = (
     _int("compression.zstd.level", 3, "Level where compression.type is zstd.", least=-131072, greatest=22),
     _long("delete.retention.ms", _DAY_MS, "How long tombstones of a compacted topic stay."),
     _long("file.delete.delay.ms", 60_000, "How long a deleted file stays on a disk."),
-    _long("flush.messages", _LONG_MAX, "Records between two fsyncs of a disk.", least=1),
-    _long("flush.ms", _LONG_MAX, "Time between two fsyncs of a disk."),
+    _long("flush.messages", CONFIG_LONG_MAX, "Records between two fsyncs of a disk.", least=1),
+    _long("flush.ms", CONFIG_LONG_MAX, "Time between two fsyncs of a disk."),
     _list("follower.replication.throttled.replicas", "", "Replicas that copy slowly."),
     _int("index.interval.bytes", 4096, "Bytes between two entries of an offset index."),
     _list("leader.replication.throttled.replicas", "", "Replicas that serve copies slowly."),
     _long("local.retention.bytes", -2, "Tiered storage: bytes kept on a disk.", least=-2),
     _long("local.retention.ms", -2, "Tiered storage: time kept on a disk.", least=-2),
-    _long("max.compaction.lag.ms", _LONG_MAX, "The longest time that a record stays uncompacted.", least=1),
+    _long(
+        "max.compaction.lag.ms", CONFIG_LONG_MAX, "The longest time that a record stays uncompacted.", least=1
+    ),
     _int(
         "max.message.bytes",
         RECORD_BATCH_BYTES_MAX,
@@ -125,7 +127,7 @@ _TABLE = (
         greatest=RECORD_BATCH_BYTES_CEILING,
     ),
     _long("message.timestamp.after.max.ms", 3_600_000, "How far a record's time may be ahead."),
-    _long("message.timestamp.before.max.ms", _LONG_MAX, "How far a record's time may be behind."),
+    _long("message.timestamp.before.max.ms", CONFIG_LONG_MAX, "How far a record's time may be behind."),
     _one_of(
         "message.timestamp.type",
         "CreateTime",

@@ -54,6 +54,14 @@ class ListPage:
     truncated: bool
 
 
+class ObjectReader(Protocol):
+    """What is asked for bytes that are known to be stored: its NotFound is no proof of anything."""
+
+    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """As `ObjectStore.get`."""
+        ...
+
+
 class ObjectStore(Protocol):
     """A flat map from keys to immutable bytes. Keys: see `keyrules.check_key`."""
 

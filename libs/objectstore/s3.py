@@ -48,6 +48,8 @@ class S3Settings:
     region: str = "us-east-1"
     access_key: str | None = None
     secret_key: SecretStr | None = None
+    kms_key: str | None = None
+    """With which the store encrypts every object (SSE-KMS); None: as the bucket says."""
     ca_file: str | None = None
     connect_timeout_seconds: float = 3.0
     read_timeout_seconds: float = 10.0
@@ -56,9 +58,12 @@ class S3Settings:
 class S3ObjectStore:
     """One bucket; made by `open_s3_store`."""
 
-    def __init__(self, *, bucket: str, client: "S3Client", wire: S3Wire, threads: Threads) -> None:
+    def __init__(
+        self, *, bucket: str, kms_key: str | None, client: "S3Client", wire: S3Wire, threads: Threads
+    ) -> None:
         """`threads` has the pools PUT_POOL and GET_POOL."""
         self._bucket = bucket
+        self._encryption = _encryption(kms_key)
         self._client = client
         self._wire = wire
         self._threads = threads
@@ -122,7 +127,7 @@ class S3ObjectStore:
     def _put(self, key: str, buffers: Sequence[Buffer], headers: dict[str, str]) -> PutResult:
         doing = f"put the object {key!r}"
         try:
-            answer = self._wire.request("PUT", key, headers, buffers)
+            answer = self._wire.request("PUT", key, {**headers, **self._encryption}, buffers)
         except (BotoCoreError, ClientError) as error:  # it could not be signed: nothing was sent
             raise error_of_boto(doing, error, writes=False) from error
         except HTTPError as error:
@@ -238,7 +243,22 @@ def _made(settings: S3Settings, threads: Threads, connections_max: int) -> S3Obj
         ),
         credentials,
     )
-    return S3ObjectStore(bucket=settings.bucket, client=client, wire=wire, threads=threads)
+    return S3ObjectStore(
+        bucket=settings.bucket, kms_key=settings.kms_key, client=client, wire=wire, threads=threads
+    )
+
+
+def _encryption(kms_key: str | None) -> dict[str, str]:
+    """Headers of every PUT. Reads need none: the store knows each object's key.
+
+    Whether it is used for each object or by a bucket key (fewer calls to KMS) stays the bucket's setting.
+    """
+    if kms_key is None:
+        return {}
+    return {
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": kms_key,
+    }
 
 
 def _config(settings: S3Settings, connections_max: int) -> Config:

@@ -3,18 +3,25 @@
 Owns: names, defaults and checks. Does not own: reading them (libs/chassis).
 """
 
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from libs.chassis.config import Addresses, Port, ServiceSettings
+from libs.chassis.topic_defaults import TopicDefaults
 from libs.model.limits import MIB, REQUEST_BYTES_MAX
 
 
-class GatewayOptions(BaseModel):
+class GatewayOptions(TopicDefaults):
     """What a gateway can be told, alone or inside the standalone process."""
 
     kafka_port: Port = Field(default=9092, description="port that Kafka clients connect to")
+    kafka_tls_cert_file: Path | None = Field(
+        default=None,
+        description="PEM certificate chain shown to Kafka clients, who then have to speak TLS; unset: no TLS",
+    )
+    kafka_tls_key_file: Path | None = Field(default=None, description="PEM key of that certificate")
     zone: str = Field(default="", description="availability zone, told to clients as the rack")
     advertised_mode: Literal["instance", "service"] = Field(
         default="instance",
@@ -65,6 +72,10 @@ class GatewayOptions(BaseModel):
             )
         if self.fetch_bytes_max > self.fetched_bytes_max:
             raise ValueError("KAFSCALE_FETCH_BYTES_MAX must not be above KAFSCALE_FETCHED_BYTES_MAX")
+        if (self.kafka_tls_cert_file is None) != (self.kafka_tls_key_file is None):
+            raise ValueError(
+                "KAFSCALE_KAFKA_TLS_CERT_FILE and KAFSCALE_KAFKA_TLS_KEY_FILE go together: set both, or none"
+            )
         return self
 
 

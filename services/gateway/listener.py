@@ -1,6 +1,7 @@
 """Accepts Kafka connections, up to a bound, and keeps each one's failure to itself.
 
-Owns: which connections there are. Does not own: binding the port (libs/chassis), one connection's life.
+Owns: which connections there are. Does not own: binding the port (libs/chassis), TLS (tls.py), one
+connection's life.
 Rules: 1 beyond the bound a connection is closed at once, which clients take for "try another broker"; 2 the
 bound is lower where the process may not have so many sockets open, so that owners and stores can always be
 reached; 3 whatever goes wrong in a connection ends that connection only.
@@ -18,6 +19,7 @@ from libs.concurrency.byte_budget import ByteBudget
 from services.gateway.connection import Connection
 from services.gateway.context import Gateway
 from services.gateway.handler import Handler
+from services.gateway.tls import HandshakeFailed, KafkaTls, say_goodbye
 
 _REFUSALS_LOGGED_EVERY: Final = 1000
 _FILES_KEPT: Final = 256
@@ -27,12 +29,22 @@ log = structlog.get_logger(__name__)
 
 
 class KafkaListener:
-    def __init__(self, *, gateway: Gateway, handlers: Mapping[int, Handler], budget: ByteBudget) -> None:
+    def __init__(
+        self,
+        *,
+        gateway: Gateway,
+        handlers: Mapping[int, Handler],
+        budget: ByteBudget,
+        tls: KafkaTls | None = None,
+    ) -> None:
+        """With `tls` clients have to speak it, without they must not."""
         self._gateway = gateway
+        self._tls = tls
         self._handlers = handlers
         self._budget = budget
         self._numbers = itertools.count(1)
         self._connections: set[Connection] = set()
+        self._handshakes = 0
         self._accepting = trio.CancelScope()
         self._serving = trio.CancelScope()
         self._gone = trio.lowlevel.ParkingLot()
@@ -41,7 +53,7 @@ class KafkaListener:
 
     @property
     def connections(self) -> int:
-        return len(self._connections)
+        return len(self._connections) + self._handshakes
 
     @property
     def refused(self) -> int:
@@ -70,35 +82,57 @@ class KafkaListener:
 
     async def serve_connection(self, stream: trio.abc.Stream) -> None:
         """Serves one client to its end and closes the stream. Never raises for what the client did."""
-        if len(self._connections) >= self.connections_max or self._accepting.cancel_called:
+        if self.connections >= self.connections_max or self._accepting.cancel_called:
             self._refuse()
             await trio.aclose_forcefully(stream)
             return
+        try:
+            if self._tls is None:
+                await self._serve(stream, _peer_of(stream))
+            else:
+                await self._serve_tls(stream, self._tls, _peer_of(stream))
+        except Exception:  # the supervisor: a fault in one connection is no fault of the others
+            log.exception("connection_failed", peer=_peer_of(stream))
+            self._gateway.recorder.connection_dropped("failed")
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _serve_tls(self, stream: trio.abc.Stream, tls: KafkaTls, peer: str) -> None:
+        self._handshakes += 1
+        try:
+            wrapped = await tls.wrap(stream)
+        except HandshakeFailed as error:
+            log.info("tls_handshake_failed", peer=peer, error=str(error))
+            self._gateway.recorder.connection_dropped("handshake")
+            return
+        finally:
+            self._handshakes -= 1
+        if not self._accepting.cancel_called:
+            await self._serve(wrapped, peer)
+
+    async def _serve(self, stream: trio.abc.Stream, peer: str) -> None:
         connection = Connection(
             stream=stream,
             gateway=self._gateway,
             handlers=self._handlers,
             budget=self._budget,
             number=next(self._numbers),
-            peer=_peer_of(stream),
+            peer=peer,
         )
         self._connections.add(connection)
         try:
             await connection.run()
-        except Exception:  # the supervisor: a fault in one connection is no fault of the others
-            log.exception("connection_failed", peer=_peer_of(stream))
-            self._gateway.recorder.connection_dropped("failed")
+            await say_goodbye(stream)
         finally:
             self._connections.discard(connection)
             self._gone.unpark_all()
-            await trio.aclose_forcefully(stream)
 
     def _refuse(self) -> None:
         self._gateway.recorder.connection_refused("too_many")
         if self._refused % _REFUSALS_LOGGED_EVERY == 0:
             log.warning(
                 "connections_refused",
-                connections=len(self._connections),
+                connections=self.connections,
                 connections_max=self.connections_max,
                 refused_before=self._refused,
             )

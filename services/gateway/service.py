@@ -32,6 +32,7 @@ from services.gateway.registration import GatewayRegistration
 from services.gateway.routing.appends import AppendRouter
 from services.gateway.routing.fetches import FetchRouter
 from services.gateway.routing.owners import OwnerLink, Owners
+from services.gateway.tls import KafkaTls
 from services.gateway.topics import Topics
 from services.gateway.unknown_topics import UnknownTopics
 
@@ -149,6 +150,12 @@ def _reachable(bound: str) -> str:
     return socket.gethostname() if bound in ("0.0.0.0", "::") else bound  # noqa: S104 - not bound here
 
 
+def _tls(options: GatewayOptions) -> KafkaTls | None:
+    if options.kafka_tls_cert_file is None or options.kafka_tls_key_file is None:
+        return None
+    return KafkaTls(cert_file=options.kafka_tls_cert_file, key_file=options.kafka_tls_key_file)
+
+
 @asynccontextmanager
 async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside, by name
     options: GatewayOptions,
@@ -162,7 +169,11 @@ async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside
     rand: Rand,
     recorder: Recorder,
 ) -> AsyncIterator[GatewayService]:
-    """A gateway whose background tasks run as long as the block. `serve_kafka` is the caller's to run."""
+    """A gateway whose background tasks run as long as the block. `serve_kafka` is the caller's to run.
+
+    Raises Invalid where the certificate of its settings can't be used.
+    """
+    tls = _tls(options)
     async with trio.open_nursery() as nursery:
 
         def link_made(link: OwnerLink) -> None:
@@ -190,7 +201,9 @@ async def open_gateway(  # noqa: PLR0913 - all that a gateway needs from outside
             unknown_topics=UnknownTopics(),
         )
         budget = ByteBudget(options.in_flight_bytes_max)
-        listener = KafkaListener(gateway=gateway, handlers=HANDLERS, budget=budget)
+        listener = KafkaListener(gateway=gateway, handlers=HANDLERS, budget=budget, tls=tls)
+        if tls is not None:
+            nursery.start_soon(tls.run)
         nursery.start_soon(appends.run)
         nursery.start_soon(lag.run)
         nursery.start_soon(owners.prune)

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from libs.model.topic_configs import CONFIG_LONG_MAX
 from libs.segments.layout import SEGMENT_BYTES_DEFAULT
 
 Strings = dict[str, str]
@@ -80,11 +81,19 @@ class Metadata(Component):
 
 class S3(Model):
     bucket: str = Field(min_length=3, max_length=63)
+    read_bucket: str = Field(default="", max_length=63, pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$")
     region: str = "us-east-1"
     endpoint: str = ""
     prefix: str = ""
+    kms_key: str = Field(default="", max_length=2048, pattern=r"^[a-zA-Z0-9:/_-]*$")
     credentials_secret_name: str = ""
     service_account_annotations: Strings = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _read_elsewhere(self) -> Self:
+        if self.read_bucket == self.bucket:
+            raise ValueError("readBucket must be another bucket than bucket")
+        return self
 
 
 class EtcdTls(Model):
@@ -128,6 +137,7 @@ class External(Model):
 
 class Listeners(Model):
     advertised_mode: Literal["instance", "service"] = "service"
+    tls_secret: str = Field(default="", max_length=253)
     external: External | None = None
 
     @model_validator(mode="after")
@@ -141,6 +151,17 @@ class Listeners(Model):
         return self
 
 
+class DefaultRetention(Model):
+    ms: int = Field(default=604800000, ge=-1, le=CONFIG_LONG_MAX)
+    bytes: int = Field(default=-1, ge=-1, le=CONFIG_LONG_MAX)
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        if self.ms == 0:
+            raise ValueError("ms must be at least 1, or -1 for no limit")
+        return self
+
+
 class Config(Model):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     segment_bytes: int = Field(default=SEGMENT_BYTES_DEFAULT, ge=65536, le=536870912)
@@ -151,6 +172,7 @@ class Config(Model):
     cold_cache_bytes: int = Field(default=134217728, ge=1048576)
     auto_create_topics: bool = True
     default_partitions: int = Field(default=1, ge=1, le=1024)
+    default_retention: DefaultRetention = DefaultRetention()
     lease_seconds: float = Field(default=6, ge=2, le=300)
     snapshot_seconds: float = Field(default=300, gt=0)
     drain_seconds: int = Field(default=45, ge=1, le=600)

@@ -13,7 +13,7 @@ import trio
 
 from libs.concurrency.single_flight import SingleFlight
 from libs.model.errors import Corrupt, KafscaleError
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.port import ObjectReader
 from services.partition_owner.byte_lru import ByteLru
 from services.partition_owner.parallel import for_each
 
@@ -44,7 +44,7 @@ _Block = tuple[str, int]
 class ColdReads:
     """`nursery` outlives the readers."""
 
-    def __init__(self, *, store: ObjectStore, limits: ColdReadLimits, nursery: trio.Nursery) -> None:
+    def __init__(self, *, store: ObjectReader, limits: ColdReadLimits, nursery: trio.Nursery) -> None:
         self._store = store
         self._limits = limits
         self._nursery = nursery

@@ -5,10 +5,11 @@ Owns: names, defaults and checks. Does not own: reading them (libs/chassis).
 
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from libs.chassis.config import Addresses, Port, ServiceSettings
 from libs.chassis.object_store import ObjectStoreOptions
+from libs.chassis.topic_defaults import TopicDefaults
 from libs.model.limits import (
     CHAIN_IN_FLIGHT_MAX,
     CHAIN_OBJECT_BYTES_MAX,
@@ -23,7 +24,7 @@ from libs.segments.layout import SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
-class OwnerOptions(BaseModel):
+class OwnerOptions(TopicDefaults):
     """What a partition owner can be told, alone or inside the standalone process."""
 
     flush_linger_ms: float = Field(

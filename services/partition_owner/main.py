@@ -55,7 +55,7 @@ async def open_process(host: Host[OwnerSettings]) -> AsyncIterator[OwnerProcess]
     settings = host.settings
     recorder = MetricsRecorder(host.metrics)
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
+        objects = await stack.enter_async_context(
             open_configured_store(settings, rand=host.rand, metrics=host.metrics)
         )
         watcher = await stack.enter_async_context(
@@ -76,7 +76,8 @@ async def open_process(host: Host[OwnerSettings]) -> AsyncIterator[OwnerProcess]
                 address=settings.advertised_rpc_address or f"{settings.bind_host}:{host.rpc_port}",
                 zone=settings.zone,
                 control_address=f"{settings.bind_host}:{host.admin_port}",
-                store=store,
+                store=objects.store,
+                reads=objects.reads,
                 metadata=metadata,
                 watcher=watcher,
                 clock=host.clock,

@@ -15,7 +15,7 @@ import trio
 
 from libs.concurrency.single_flight import SingleFlight
 from libs.model.errors import Corrupt, KafscaleError
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.port import ObjectReader
 from libs.segments.keys import PartitionFolder, segment_index_key, segment_key
 from libs.segments.layout import SEGMENT_HEAD_BYTES
 from libs.segments.manifest import SegmentRef
@@ -63,7 +63,7 @@ class SegmentReads:
     """`nursery` outlives the readers."""
 
     def __init__(
-        self, *, store: ObjectStore, cold: ColdReads, limits: SegmentReadLimits, nursery: trio.Nursery
+        self, *, store: ObjectReader, cold: ColdReads, limits: SegmentReadLimits, nursery: trio.Nursery
     ) -> None:
         self._store = store
         self._cold = cold

@@ -22,7 +22,7 @@ from libs.concurrency.threads import Threads
 from libs.model.cluster import Owner
 from libs.model.errors import Invalid, KafscaleError, Unavailable
 from libs.model.ids import OwnerId, SessionId
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.port import ObjectReader, ObjectStore
 from libs.rpc import IServable
 from services.partition_owner.archive import Archive, ArchiveLimits, ArchiveStatistics
 from services.partition_owner.assignments import Assignments
@@ -182,6 +182,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
     zone: str = "",
     control_address: str = "",
     store: ObjectStore,
+    reads: ObjectReader | None = None,
     metadata: MetadataClient,
     watcher: ClusterWatcher,
     clock: Clock,
@@ -191,7 +192,8 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
 ) -> AsyncIterator[PartitionOwner]:
     """An owner that runs as long as the block.
 
-    `address`: host:port at which gateways reach its RPC. `store` was probed. `threads` has the pool
+    `address`: host:port at which gateways reach its RPC. `store` was probed. `reads` gives consumers,
+    and nobody else, the same objects (ADR 0014); None: `store` does. `threads` has the pool
     list_offsets.RECORDS_POOL.
     """
     registry = Registry()
@@ -207,12 +209,13 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
         in_flight_max=options.flush_in_flight_max,
     )
     async with trio.open_nursery() as nursery:
-        cold = ColdReads(store=store, limits=_cold_limits(options), nursery=nursery)
+        stored = store if reads is None else reads
+        cold = ColdReads(store=stored, limits=_cold_limits(options), nursery=nursery)
         reader = Reader(
             tail=tail,
             cold=cold,
             segments=SegmentReads(
-                store=store,
+                store=stored,
                 cold=cold,
                 limits=SegmentReadLimits(
                     index_cache_bytes_max=options.segment_index_cache_bytes_max,

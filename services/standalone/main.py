@@ -39,6 +39,7 @@ from services.standalone.memory_network import MemoryNetwork
 
 METADATA, OWNER = "metadata", "owner"
 """Addresses inside the process, and the names under which the services register."""
+_TLS_HINT = "Kafka clients have to speak TLS: security.protocol=SSL.\n"
 GATEWAY_DRAIN_SHARE = 0.3
 """Of the drain's time: what clients get to hear their answers."""
 
@@ -103,7 +104,7 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
         kv = await stack.enter_async_context(
             open_sqlite_kv(settings.data_dir, history_revisions_max=settings.history_revisions)
         )
-        store = await stack.enter_async_context(
+        objects = await stack.enter_async_context(
             open_configured_store(settings, rand=rand, metrics=host.metrics)
         )
         metadata = await stack.enter_async_context(
@@ -128,7 +129,8 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
                 owner_id=OwnerId(OWNER),
                 address=OWNER,
                 zone=settings.zone,
-                store=store,
+                store=objects.store,
+                reads=objects.reads,
                 metadata=client,
                 watcher=watcher,
                 clock=clock,
@@ -195,5 +197,6 @@ async def _announce(host: Host[StandaloneSettings], kafka_port: int) -> None:
         f"  kafka-console-consumer --bootstrap-server {kafka} --topic orders --from-beginning\n"
         f"  grpcurl -plaintext {admin} kafscale.control.BrokerControl/GetStatus\n"
         f"  curl {admin}/metrics\n"
+        f"{_TLS_HINT if settings.kafka_tls_cert_file else ''}"
         "Ctrl-C drains and stops.\n"
     )

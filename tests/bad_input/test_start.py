@@ -60,6 +60,21 @@ def test_an_operator_without_a_way_to_the_api_server_names_the_setting(tmp_path:
     assert "KAFSCALE_OPERATOR_KUBECONFIG" in said
 
 
+@pytest.mark.parametrize("module", ["services.gateway", "services.standalone"])
+def test_a_certificate_that_is_missing_is_named(module: str, tmp_path: Path) -> None:
+    missing = str(tmp_path / "tls.crt")
+    own = {"KAFSCALE_METADATA_ADDRESSES": f"127.0.0.1:{free_ports(1)[0]}"}
+    code, said = _start(
+        module,
+        KAFSCALE_KAFKA_PORT="0",
+        KAFSCALE_KAFKA_TLS_CERT_FILE=missing,
+        KAFSCALE_KAFKA_TLS_KEY_FILE=missing,
+        **(own if module == "services.gateway" else {"KAFSCALE_DATA_DIR": str(tmp_path)}),
+    )
+    assert code == 1
+    assert f"KAFSCALE_KAFKA_TLS_CERT_FILE: {missing} can't be read" in said
+
+
 def test_an_s3_endpoint_that_refuses_is_named(tmp_path: Path) -> None:
     endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
     code, said = _start("services.standalone", KAFSCALE_DATA_DIR=str(tmp_path), **_s3(endpoint))

@@ -33,12 +33,16 @@ def notes(helm: Helm, folder: Path, values: str, *more: str) -> str:
         (
             "default",
             ["events-broker.kafka.svc:9092", "helm test events --namespace kafka", "cluster-minimal.yaml"],
-            ["outside", "has no gateway", "were given as values"],
+            ["outside", "has no gateway", "were given as values", "security.protocol"],
         ),
         ("gateway-alone", ["events-broker.kafka.svc:9092"], ["cluster-minimal.yaml"]),
         ("metadata-alone", ["has no gateway", "events-metadata.kafka:9094"], ["helm test"]),
         ("operator-only", ["charts/samples/topic.yaml"], ["helm test", "has no gateway"]),
-        ("everything", ["orders-broker.kafka.svc:9092", "Keys were given as values"], ["not-a-secret"]),
+        (
+            "everything",
+            ["orders-broker.kafka.svc:9092", "Keys were given as values", "security.protocol=SSL"],
+            ["not-a-secret"],
+        ),
     ],
 )
 def test_next_steps(values: str, told: list[str], not_told: list[str], helm: Helm, tmp_path: Path) -> None:

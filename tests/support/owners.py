@@ -30,7 +30,7 @@ from libs.concurrency.threads import Threads
 from libs.model.cluster import Assignment, Topic
 from libs.model.errors import KafscaleError, Unavailable
 from libs.model.ids import LeaderEpoch, OwnerId, Partition, SessionId, TopicName, TopicPartition
-from libs.objectstore.port import ObjectStore
+from libs.objectstore.port import ObjectReader, ObjectStore
 from libs.rpc import Channel, Server, memory_channel
 from proto.metadata_api.metadata_api_grpc import MetadataStub
 from services.metadata.kv.memory import MemoryKV
@@ -214,10 +214,17 @@ class OwnerCluster:
         self._started = 0
 
     async def start(
-        self, name: str, *, store: ObjectStore | None = None, options: Mapping[str, float] | None = None
+        self,
+        name: str,
+        *,
+        store: ObjectStore | None = None,
+        reads: ObjectReader | None = None,
+        options: Mapping[str, float] | None = None,
     ) -> RunningOwner:
         """A ready owner. `options` are fields of OwnerOptions."""
-        owner: RunningOwner = await self._nursery.start(self._run, name, store or self.store, options or {})
+        owner: RunningOwner = await self._nursery.start(
+            self._run, name, store or self.store, reads, options or {}
+        )
         self.owners[name] = owner
         await owner.service.wait_ready()
         return owner
@@ -226,6 +233,7 @@ class OwnerCluster:
         self,
         name: str,
         store: ObjectStore,
+        reads: ObjectReader | None,
         options: Mapping[str, float],
         *,
         task_status: trio.TaskStatus[RunningOwner],
@@ -248,6 +256,7 @@ class OwnerCluster:
                         owner_id=OwnerId(name),
                         address=name,
                         store=store,
+                        reads=reads,
                         metadata=client,
                         watcher=watcher,
                         clock=self.clock,

@@ -48,7 +48,7 @@ class BucketSettings(ObjectStoreOptions, MetadataSettings):
 @asynccontextmanager
 async def open_store(settings: BucketSettings, *, gets_max: int, rand: Rand) -> AsyncIterator[ObjectStore]:
     """The bucket as it is: unprobed, because a probe writes. Raises Invalid, Unavailable."""
-    store_settings = replace(settings.store_settings(), probe=False, gets_max=gets_max)
+    store_settings = replace(settings.store_settings(), probe=False, gets_max=gets_max, read_bucket=None)
     directory = store_settings.directory
     if directory is not None and not await trio.Path(directory).is_dir():
         raise Invalid(f"there is no bucket at {directory}: check KAFSCALE_S3_BUCKET or KAFSCALE_DATA_DIR")

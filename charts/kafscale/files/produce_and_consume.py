@@ -4,13 +4,15 @@ Owns: a Kafka client of four requests (Metadata, CreateTopics, Produce, Fetch), 
 image has. Does not own: what is judged by it.
 Rules: 1 nothing but the standard library, kio and crc32c is imported: this file is mounted alone; 2 it goes
 on until it worked or the time is over: a new topic's partition is opened in a moment; 3 its last line says
-what was seen, or what was wrong last.
+what was seen, or what was wrong last; 4 with ssl:// it encrypts and does not judge the certificate, whose
+authority only clients know.
 
-`python produce_and_consume.py HOST:PORT TOPIC [SECONDS]`
+`python produce_and_consume.py HOST:PORT TOPIC [SECONDS]`; ssl://HOST:PORT where brokers speak TLS.
 """
 
 import io
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -35,6 +37,7 @@ PAUSE_SECONDS = 1.0
 BYTES_MAX = 1024 * 1024
 WAIT = timedelta(seconds=5)
 TOPIC_ALREADY_EXISTS = 36
+SSL = "ssl://"
 
 
 class NotYetError(Exception):
@@ -82,7 +85,7 @@ def _leader(bootstrap: str, topic: str) -> str:
     leader_id = answer.topics[0].partitions[0].leader_id
     for broker in answer.brokers:
         if broker.node_id == leader_id:
-            return f"{broker.host}:{broker.port}"
+            return f"{SSL if bootstrap.startswith(SSL) else ''}{broker.host}:{broker.port}"
     raise NotYetError(
         f"partition 0 of {topic} has no leader ({answer.topics[0].partitions[0].error_code.name})"
     )
@@ -141,6 +144,20 @@ def _varint(number: int) -> bytes:
     return bytes([number << 1])
 
 
+def _connect(address: str) -> socket.socket:
+    host, _, port = address.removeprefix(SSL).rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS_MAX)
+    if not address.startswith(SSL):
+        return connection
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except OSError:
+        connection.close()
+        raise
+
+
 def _ask(address: str, request: Any, response: Any) -> Any:
     """One request on a connection of its own."""
     written = io.BytesIO()
@@ -152,8 +169,7 @@ def _ask(address: str, request: Any, response: Any) -> Any:
     )
     entity_writer(type(header))(written, header)
     entity_writer(type(request))(written, request)
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS_MAX) as connection:
+    with _connect(address) as connection:
         connection.sendall(struct.pack(">i", written.tell()) + written.getvalue())
         with connection.makefile("rb") as answers:
             length = answers.read(4)

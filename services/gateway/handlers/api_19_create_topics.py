@@ -10,12 +10,12 @@ from libs.clients.metadata import TopicToCreate
 from libs.model.cluster import Topic
 from libs.model.errors import Invalid, KafscaleError, Reason
 from libs.model.limits import PARTITIONS_PER_TOPIC_MAX
-from libs.model.topic_configs import TOPIC_CONFIGS
 from services.gateway.codec import NO_THROTTLE, Schema, milliseconds_of
+from services.gateway.config import GatewayOptions
 from services.gateway.context import Gateway
 from services.gateway.errors import code_of
 from services.gateway.handler import Handler, Request, Versions
-from services.gateway.handlers.api_32_describe_configs import DEFAULT, OF_TOPIC
+from services.gateway.handlers.api_32_describe_configs import topic_configs
 from services.gateway.topics import check_topic_name
 
 _DEFAULT_PARTITIONS = -1
@@ -34,7 +34,7 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
         answers.append(
             _failed(schema, asked.name, result)
             if isinstance(result, KafscaleError)
-            else _created(schema, result)
+            else _created(schema, result, gateway.options)
         )
     return schema.response(throttle_time=NO_THROTTLE, topics=tuple(answers))
 
@@ -97,7 +97,7 @@ async def _create(
     return results
 
 
-def _created(schema: Schema, topic: Topic) -> Any:
+def _created(schema: Schema, topic: Topic, options: GatewayOptions) -> Any:
     return schema.part(
         "CreatableTopicResult",
         name=topic.name,
@@ -109,13 +109,13 @@ def _created(schema: Schema, topic: Topic) -> Any:
         configs=tuple(
             schema.part(
                 "CreatableTopicConfigs",
-                name=name,
-                value=topic.configs.get(name, config.default),
+                name=config.name,
+                value=config.value,
                 read_only=False,
-                config_source=OF_TOPIC if name in topic.configs else DEFAULT,
+                config_source=config.source,
                 is_sensitive=False,
             )
-            for name, config in TOPIC_CONFIGS.items()
+            for config in topic_configs(topic.configs, options.topic_defaults())
         )
         if schema.version >= 5
         else (),

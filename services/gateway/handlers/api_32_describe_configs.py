@@ -21,13 +21,29 @@ OF_BROKER: Final = 4
 DEFAULT: Final = 5
 
 
-class _Config(NamedTuple):
+class Synonym(NamedTuple):
+    """One place where a config's value may come from."""
+
     name: str
     value: str
-    kind: ConfigKind
     source: int
+
+
+class Config(NamedTuple):
+    name: str
+    kind: ConfigKind
     read_only: bool
     doc: str
+    synonyms: tuple[Synonym, ...]
+    """The first one counts; each other one does where those before it are taken away."""
+
+    @property
+    def value(self) -> str:
+        return self.synonyms[0].value
+
+    @property
+    def source(self) -> int:
+        return self.synonyms[0].source
 
 
 async def handle(gateway: Gateway, request: Request) -> Entity:
@@ -56,10 +72,11 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
     return schema.response(throttle_time=NO_THROTTLE, results=tuple(results))
 
 
-def _configs(gateway: Gateway, asked: Any) -> Iterator[_Config]:
+def _configs(gateway: Gateway, asked: Any) -> Iterator[Config]:
     """Raises NotFound, Invalid."""
     if asked.resource_type == TOPIC:
-        return _topic_configs(gateway.topics.find(asked.resource_name, None).configs)
+        found = gateway.topics.find(asked.resource_name, None)
+        return topic_configs(found.configs, gateway.options.topic_defaults())
     if asked.resource_type == _BROKER:
         known = {str(each.broker_id) for each in gateway.brokers.all()} | {""}
         if asked.resource_name not in known:
@@ -68,32 +85,41 @@ def _configs(gateway: Gateway, asked: Any) -> Iterator[_Config]:
     raise Invalid(f"resources of type {asked.resource_type} have no configs here")
 
 
-def _topic_configs(own: Mapping[str, str]) -> Iterator[_Config]:
+def topic_configs(own: Mapping[str, str], defaults: Mapping[str, str]) -> Iterator[Config]:
+    """Every config of a topic that sets `own` where the platform's settings say `defaults`."""
     for name, config in TOPIC_CONFIGS.items():
-        source = OF_TOPIC if name in own else DEFAULT
-        value = own.get(name, config.default)
-        yield _Config(name, value, config.kind, source, read_only=False, doc=config.doc)
+        synonyms = (
+            *([Synonym(name, own[name], OF_TOPIC)] if name in own else []),
+            *([Synonym(f"log.{name}", defaults[name], OF_BROKER)] if name in defaults else []),
+            Synonym(name, config.default, DEFAULT),
+        )
+        yield Config(name, config.kind, read_only=False, doc=config.doc, synonyms=synonyms)
 
 
-def _broker_configs(gateway: Gateway) -> Iterator[_Config]:
+def _broker_configs(gateway: Gateway) -> Iterator[Config]:
     auto = "true" if gateway.options.auto_create_topics else "false"
     for name, value, kind, doc in (
         ("auto.create.topics.enable", auto, ConfigKind.BOOLEAN, "Whether topics are created on first use."),
         ("default.replication.factor", "1", ConfigKind.INT, "The object store keeps records durable."),
         ("message.max.bytes", str(RECORD_BATCH_BYTES_MAX), ConfigKind.INT, "The largest record batch."),
     ):
-        yield _Config(name, value, kind, OF_BROKER, read_only=True, doc=doc)
+        yield Config(name, kind, read_only=True, doc=doc, synonyms=(Synonym(name, value, OF_BROKER),))
+    defaults = gateway.options.topic_defaults()
+    for topic_name in ("retention.bytes", "retention.ms"):
+        config, name = TOPIC_CONFIGS[topic_name], f"log.{topic_name}"
+        synonyms = (
+            *([Synonym(name, defaults[topic_name], OF_BROKER)] if topic_name in defaults else []),
+            Synonym(name, config.default, DEFAULT),
+        )
+        yield Config(name, config.kind, read_only=True, doc=config.doc, synonyms=synonyms)
 
 
-def _result(schema: Schema, body: Any, config: _Config) -> Any:
+def _result(schema: Schema, body: Any, config: Config) -> Any:
     synonyms: tuple[Any, ...] = ()
     if getattr(body, "include_synonyms", False):
-        known = [(config.value, config.source)]
-        if config.source == OF_TOPIC:
-            known.append((TOPIC_CONFIGS[config.name].default, DEFAULT))
         synonyms = tuple(
-            schema.part("DescribeConfigsSynonym", name=config.name, value=value, source=source)
-            for value, source in known
+            schema.part("DescribeConfigsSynonym", name=each.name, value=each.value, source=each.source)
+            for each in config.synonyms
         )
     return schema.part(
         "DescribeConfigsResourceResult",

@@ -26,17 +26,26 @@ from services.operator.spec import Component
 
 ETCD_MEMBERS = 3
 ETCD_TLS_PATH = "/etc/kafscale/etcd-tls"
+KAFKA_TLS_PATH = "/etc/kafscale/kafka-tls"
 
 _EVERY = ("KAFSCALE_BIND_HOST", "KAFSCALE_CLUSTER", "KAFSCALE_DRAIN_SECONDS", "KAFSCALE_LOG_LEVEL")
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     GATEWAY: (
         *(*_EVERY, "KAFSCALE_ADVERTISED_MODE", "KAFSCALE_ADVERTISED_PORT", "KAFSCALE_AUTO_CREATE_TOPICS"),
-        "KAFSCALE_METADATA_ADDRESSES",
+        *("KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
+        *("KAFSCALE_KAFKA_TLS_CERT_FILE", "KAFSCALE_KAFKA_TLS_KEY_FILE"),
     ),
     OWNER: (
         *(*_EVERY, "KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_S3_BUCKET", "KAFSCALE_S3_ENDPOINT"),
-        *("KAFSCALE_S3_NAMESPACE", "KAFSCALE_S3_REGION", "KAFSCALE_SEGMENT_BYTES_MAX"),
+        *(
+            "KAFSCALE_S3_READ_BUCKET",
+            "KAFSCALE_S3_KMS_KEY",
+            "KAFSCALE_S3_NAMESPACE",
+            "KAFSCALE_S3_REGION",
+            "KAFSCALE_SEGMENT_BYTES_MAX",
+        ),
         *("KAFSCALE_FLUSH_AGE_MS_MAX", "KAFSCALE_FLUSH_LINGER_MS", "KAFSCALE_FLUSH_PUTS_PER_SECOND"),
+        *("KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
         *("KAFSCALE_COLD_CACHE_BYTES_MAX", "KAFSCALE_TAIL_CACHE_BYTES_MAX", "KAFSCALE_SNAPSHOT_SECONDS"),
     ),
     METADATA: (
@@ -60,17 +69,23 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_METADATA_ADDRESSES": f"{context.name(METADATA)}:{RPC_PORT}",
         "KAFSCALE_ADVERTISED_MODE": listeners.advertised_mode,
         "KAFSCALE_ADVERTISED_PORT": external.port if external else KAFKA_PORT,
+        "KAFSCALE_KAFKA_TLS_CERT_FILE": f"{KAFKA_TLS_PATH}/tls.crt" if listeners.tls_secret else None,
+        "KAFSCALE_KAFKA_TLS_KEY_FILE": f"{KAFKA_TLS_PATH}/tls.key" if listeners.tls_secret else None,
         "KAFSCALE_AUTO_CREATE_TOPICS": config.auto_create_topics,
         "KAFSCALE_DEFAULT_PARTITIONS": config.default_partitions,
+        "KAFSCALE_DEFAULT_RETENTION_BYTES": config.default_retention.bytes,
+        "KAFSCALE_DEFAULT_RETENTION_MS": config.default_retention.ms,
         "KAFSCALE_LEASE_SECONDS": config.lease_seconds,
         "KAFSCALE_ETCD_ENDPOINTS": ",".join(spec.etcd.endpoints or managed_endpoints(context)),
         "KAFSCALE_ETCD_CA_FILE": f"{ETCD_TLS_PATH}/ca.crt" if tls else None,
         "KAFSCALE_ETCD_CERT_FILE": f"{ETCD_TLS_PATH}/tls.crt" if tls and tls.client_certificate else None,
         "KAFSCALE_ETCD_KEY_FILE": f"{ETCD_TLS_PATH}/tls.key" if tls and tls.client_certificate else None,
         "KAFSCALE_S3_BUCKET": s3.bucket,
+        "KAFSCALE_S3_READ_BUCKET": s3.read_bucket,
         "KAFSCALE_S3_REGION": s3.region,
         "KAFSCALE_S3_ENDPOINT": s3.endpoint,
         "KAFSCALE_S3_NAMESPACE": s3.prefix,
+        "KAFSCALE_S3_KMS_KEY": s3.kms_key,
         "KAFSCALE_SEGMENT_BYTES_MAX": config.segment_bytes,
         "KAFSCALE_FLUSH_LINGER_MS": config.flush_linger_ms,
         "KAFSCALE_FLUSH_AGE_MS_MAX": config.flush_age_ms,

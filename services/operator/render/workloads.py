@@ -4,7 +4,8 @@ Owns: their pods. Does not own: variables (settings.py), etcd (etcd.py), how own
 Rules: 1 while an HPA has the replica count it is not in the object at all.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from services.operator.kinds import SERVICE_ACCOUNTS, STATEFUL_SETS, Object
 from services.operator.render.common import (
@@ -23,7 +24,7 @@ from services.operator.render.common import (
     selector,
     spread,
 )
-from services.operator.render.settings import ETCD_TLS_PATH, config_hash, env, image
+from services.operator.render.settings import ETCD_TLS_PATH, KAFKA_TLS_PATH, config_hash, env, image
 from services.operator.spec import Cluster, Gateways, Metadata, Owners
 
 _MODULES = {GATEWAY: "services.gateway", OWNER: "services.partition_owner", METADATA: "services.metadata"}
@@ -70,8 +71,7 @@ def stateful_set(context: Context, component: str, *, replicas: int | None = Non
 
 def _template(context: Context, component: str, asked: Service) -> dict[str, Any]:
     cluster = context.cluster
-    tls = cluster.spec.etcd.tls if component == METADATA else None
-    tls_volume = [{"name": "etcd-tls", "secret": {"secretName": tls.secret_name}}] if tls else []
+    secrets = _secret_mounts(cluster, component)
     return {
         "metadata": {
             "labels": pod_labels(cluster, component),
@@ -89,16 +89,35 @@ def _template(context: Context, component: str, asked: Service) -> dict[str, Any
             "tolerations": list(asked.tolerations),
             "priorityClassName": asked.priority_class_name,
             "topologySpreadConstraints": spread(cluster, component),
-            "containers": [_container(context, component, asked, with_tls=tls is not None)],
-            "volumes": [{"name": "tmp", "emptyDir": {}}, *tls_volume],
+            "containers": [_container(context, component, asked, secrets)],
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}},
+                *({"name": each.volume, "secret": {"secretName": each.secret}} for each in secrets),
+            ],
         },
     }
 
 
-def _container(context: Context, component: str, asked: Service, *, with_tls: bool) -> dict[str, Any]:
+class _SecretMount(NamedTuple):
+    volume: str
+    secret: str
+    path: str
+
+
+def _secret_mounts(cluster: Cluster, component: str) -> list[_SecretMount]:
+    spec = cluster.spec
+    if component == METADATA and spec.etcd.tls is not None:
+        return [_SecretMount("etcd-tls", spec.etcd.tls.secret_name, ETCD_TLS_PATH)]
+    if component == GATEWAY and spec.listeners.tls_secret:
+        return [_SecretMount("kafka-tls", spec.listeners.tls_secret, KAFKA_TLS_PATH)]
+    return []
+
+
+def _container(
+    context: Context, component: str, asked: Service, secrets: Sequence[_SecretMount]
+) -> dict[str, Any]:
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of its own
-    if with_tls:
-        mounts.append({"name": "etcd-tls", "mountPath": ETCD_TLS_PATH, "readOnly": True})
+    mounts += [{"name": each.volume, "mountPath": each.path, "readOnly": True} for each in secrets]
     return {
         "name": component,
         "image": image(context, asked),

@@ -8,7 +8,7 @@ another.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -32,7 +32,7 @@ from services.partition_owner.compaction.plan import (
     next_merge,
     next_ranges,
 )
-from services.partition_owner.compaction.policy import topic_policy
+from services.partition_owner.compaction.policy import TopicPolicy, topic_policy
 from services.partition_owner.compaction.retention import retained_from
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.partition import Partition
@@ -53,6 +53,8 @@ class BackgroundLimits:
     at_once_max: int
     check_seconds: float
     retention_check_seconds: float
+    topic_defaults: Mapping[str, str]
+    """Configs of topics that do not set their own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -282,14 +284,17 @@ class Background:
 
     def _limits_of(self, partition: Partition) -> CompactionLimits:
         limits = self._limits.compaction
-        segment_bytes = topic_policy(partition.topic.configs).segment_bytes
+        segment_bytes = self._policy_of(partition).segment_bytes
         if segment_bytes is None or segment_bytes >= limits.segment_bytes:
             return limits
         return replace(limits, segment_bytes=segment_bytes)
 
+    def _policy_of(self, partition: Partition) -> TopicPolicy:
+        return topic_policy({**self._limits.topic_defaults, **partition.topic.configs})
+
     async def _retain(self, partition: Partition) -> None:
         plog = partition.log
-        start = retained_from(plog, topic_policy(partition.topic.configs), now_ms=self._clock.now_ms())
+        start = retained_from(plog, self._policy_of(partition), now_ms=self._clock.now_ms())
         if start <= plog.log_start:
             return
         gone_bytes = plog.readable_bytes(plog.log_start) - plog.readable_bytes(start)

@@ -143,4 +143,5 @@ def _limits(options: OwnerOptions) -> BackgroundLimits:
         at_once_max=options.compactions_max,
         check_seconds=options.compaction_check_seconds,
         retention_check_seconds=options.retention_check_seconds,
+        topic_defaults=options.topic_defaults(),
     )

@@ -61,6 +61,24 @@ async def test_no_such_bucket(minio: Minio) -> None:
     assert "KAFSCALE_S3_BUCKET" in error.message
 
 
+async def test_reads_come_from_a_copy_where_it_has_them(minio: Minio) -> None:
+    minio.create_bucket("copy")
+    settings = replace(settings_for(minio), read_bucket="copy")
+    async with opened(settings) as both, opened(replace(settings, bucket="copy", read_bucket=None)) as copy:
+        await both.store.put("behind", b"bucket")
+        await both.store.put("there", b"bucket")
+        await copy.store.put("there", b"copied")
+        assert await both.reads.get("behind", start=1, length=2) == b"uc"
+        assert await both.reads.get("there", start=0, length=3) == b"cop"
+        assert await both.store.get("there") == b"bucket"
+
+
+async def test_no_such_read_bucket(minio: Minio) -> None:
+    error = await refusal(replace(settings_for(minio), read_bucket="absent"))
+    assert isinstance(error, Invalid)
+    assert "KAFSCALE_S3_READ_BUCKET" in error.message
+
+
 async def test_wrong_access_key(minio: Minio) -> None:
     error = await refusal(replace(settings_for(minio), access_key="nobody"))
     assert isinstance(error, Invalid)

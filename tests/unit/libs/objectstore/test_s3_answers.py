@@ -63,9 +63,20 @@ def server(*answers: bytes, tls: ssl.SSLContext | None = None) -> Iterator[tuple
         thread.join()
 
 
-async def ask(endpoint: str, call: Callable[[ObjectStore], object], ca_file: str | None = None) -> object:
+async def ask(
+    endpoint: str,
+    call: Callable[[ObjectStore], object],
+    *,
+    ca_file: str | None = None,
+    kms_key: str | None = None,
+) -> object:
     settings = S3Settings(
-        bucket="b", endpoint=endpoint, access_key="k", secret_key=SecretStr("s"), ca_file=ca_file
+        bucket="b",
+        endpoint=endpoint,
+        access_key="k",
+        secret_key=SecretStr("s"),
+        ca_file=ca_file,
+        kms_key=kms_key,
     )
     threads = store_threads(puts_max=1, gets_max=1)
     async with open_s3_store(settings, threads=threads, connections_max=1) as store:
@@ -87,6 +98,8 @@ async def failure(endpoint: str, call: Callable[[ObjectStore], object]) -> Kafsc
         (answer(429, "TooManyRequests"), Unavailable, False),
         (answer(400, "RequestTimeout"), Unavailable, False),
         (answer(400, "BadDigest"), Unavailable, False),
+        (answer(400, "KMS.ThrottlingException"), Unavailable, False),
+        (answer(400, "KMS.DisabledException"), Invalid, None),
         (answer(500, "InternalError"), Unavailable, True),
         (answer(502, body=b"<html>Bad Gateway</html>"), Unavailable, True),
         (answer(504), Unavailable, True),
@@ -123,6 +136,31 @@ async def test_the_condition_is_the_stores_to_decide() -> None:
     assert b"Content-Length: 300001" in heads[0]
     assert b"100-continue" not in heads[0]
     assert b"If-None-Match" not in heads[1]
+
+
+async def test_every_put_names_the_kms_key_and_signs_it() -> None:
+    key = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd"
+    asked = (answer(200), answer(200), answer(412, "PreconditionFailed"), answer(200, body=b"1"))
+    with server(*asked) as (endpoint, heads):
+        await ask(endpoint, lambda store: store.put("a", BODY), kms_key=key)
+        created = await ask(endpoint, lambda store: store.put_if_absent("a", BODY), kms_key=key)
+        taken = await ask(endpoint, lambda store: store.put_if_absent("a", BODY), kms_key=key)
+        await ask(endpoint, lambda store: store.get("a"), kms_key=key)
+    assert (created, taken) == (PutResult.CREATED, PutResult.EXISTS)
+    for head in heads[:3]:
+        assert b"x-amz-server-side-encryption: aws:kms\r\n" in head
+        assert f"x-amz-server-side-encryption-aws-kms-key-id: {key}\r\n".encode() in head
+        (signed,) = (part for part in head.split() if part.startswith(b"SignedHeaders="))
+        assert b"x-amz-server-side-encryption;x-amz-server-side-encryption-aws-kms-key-id" in signed
+    assert b"server-side-encryption" not in heads[3]
+
+
+async def test_without_a_kms_key_the_bucket_decides() -> None:
+    with server(answer(200), answer(412, "PreconditionFailed")) as (endpoint, heads):
+        await ask(endpoint, lambda store: store.put("a", BODY))
+        with pytest.raises(Invalid):  # a precondition that was never set
+            await ask(endpoint, lambda store: store.put("a", BODY), kms_key="k")
+    assert b"server-side-encryption" not in heads[0]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +208,7 @@ async def test_over_tls_the_checksum_is_left_to_it(tmp_path: Path) -> None:
     ca.issue_cert("127.0.0.1").configure_cert(tls)
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     with server(answer(200), tls=tls) as (endpoint, heads):
-        await ask(endpoint, lambda store: store.put("a", BODY), str(tmp_path / "ca.pem"))
+        await ask(endpoint, lambda store: store.put("a", BODY), ca_file=str(tmp_path / "ca.pem"))
     assert b"x-amz-checksum" not in heads[0]
     assert b"X-Amz-Content-SHA256: UNSIGNED-PAYLOAD" in heads[0]
 

@@ -85,6 +85,8 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
                 "region": st.just("eu-west-1"),
                 "endpoint": st.just("http://minio:9000"),
                 "prefix": st.just("one"),
+                "kmsKey": st.just("alias/records"),
+                "readBucket": st.just("records-copy"),
                 "credentialsSecretName": st.just("keys"),
                 "serviceAccountAnnotations": st.just({"eks.amazonaws.com/role-arn": "arn"}),
             },
@@ -110,12 +112,16 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "metadata": _component(watchers=_TARGET),
         "listeners": st.one_of(
             st.just({"advertisedMode": "instance"}),
+            st.just({"tlsSecret": "kafka-tls"}),
             st.just({"advertisedMode": "instance", "external": {"host": "k{index}.example.com"}}),
             st.just({"external": {"host": "kafka.example.com", "annotations": {"a": "b"}}}),
             st.just({"external": {"host": "kafka.example.com", "type": "NodePort", "port": 30092}}),
         ),
         "config": _optional(
             autoCreateTopics=st.booleans(),
+            defaultRetention=_optional(
+                ms=st.sampled_from([-1, 1, 2**63 - 1]), bytes=st.sampled_from([-1, 0, 10**12])
+            ),
             flushLingerMs=st.sampled_from([0, 1, 2.5]),
             flushPutsPerSecond=st.sampled_from([0, 20]),
             drainSeconds=st.integers(1, 600),

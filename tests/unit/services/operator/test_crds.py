@@ -116,7 +116,11 @@ def test_it_is_structural_and_its_rules_have_messages(kind: Kind) -> None:
         ),
         ({"owner": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
         ({"owner": {"replicas": 0}}, "owner.replicas"),
-        ({"s3": {"bucket": "records", "kmsKey": "x"}}, "s3.kmsKey"),
+        ({"config": {"defaultRetention": {"ms": 0}}}, "at least 1"),
+        ({"config": {"defaultRetention": {"bytes": -2}}}, "config.defaultRetention.bytes"),
+        ({"s3": {"bucket": "records", "kmsKey": "two words"}}, "s3.kmsKey"),
+        ({"s3": {"bucket": "records", "acceleration": True}}, "s3.acceleration"),
+        ({"s3": {"bucket": "records", "readBucket": "records"}}, "another bucket"),
     ],
 )
 def test_what_does_not_fit_together(spec: dict[str, Any], words: str) -> None:

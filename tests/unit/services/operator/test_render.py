@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import kubernetes.client
@@ -153,6 +154,29 @@ def test_how_gateways_are_advertised(listeners: dict[str, Any], host: str, servi
     assert {"name": "KAFSCALE_ADVERTISED_HOST", "value": host} in env
     own = sorted(name for kind, name in made if kind == "Service" and ("gateway" in name or "broker" in name))
     assert own == services
+
+
+def test_gateways_have_the_certificate_of_the_listeners_and_nobody_else() -> None:
+    made = by_name({"listeners": {"tlsSecret": "kafka-tls"}})
+    volume = {"name": "kafka-tls", "secret": {"secretName": "kafka-tls"}}
+    for component in ("gateway", "partition-owner", "metadata"):
+        pod = made[("StatefulSet", f"kafka-{component}")]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        named = {each["name"] for each in container["env"]} & {
+            "KAFSCALE_KAFKA_TLS_CERT_FILE",
+            "KAFSCALE_KAFKA_TLS_KEY_FILE",
+        }
+        paths = [each["mountPath"] for each in container["volumeMounts"]]
+        if component == "gateway":
+            assert volume in pod["volumes"]
+            assert len(named) == 2
+            config = made[("ConfigMap", "kafka-config")]["data"]
+            assert {str(Path(config[each]).parent) for each in named} == {"/etc/kafscale/kafka-tls"}
+            assert "/etc/kafscale/kafka-tls" in paths
+        else:
+            assert volume not in pod["volumes"]
+            assert not named
+            assert paths == ["/tmp"]
 
 
 def test_zones_are_a_condition_of_every_node_term() -> None:

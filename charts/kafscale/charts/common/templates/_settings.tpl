@@ -15,9 +15,11 @@ and not the whole ConfigMap.
   "KAFSCALE_DRAIN_SECONDS" (include "kafscale.drainSeconds" .)
   "KAFSCALE_METADATA_ADDRESSES" ($global.metadataAddresses | default (list (printf "%s-metadata:9094" $name)) | join ",")
   "KAFSCALE_S3_BUCKET" ($s3.bucket | default "")
+  "KAFSCALE_S3_READ_BUCKET" ($s3.readBucket | default "")
   "KAFSCALE_S3_REGION" ($s3.region | default "")
   "KAFSCALE_S3_ENDPOINT" ($s3.endpoint | default "")
   "KAFSCALE_S3_NAMESPACE" ($s3.prefix | default "")
+  "KAFSCALE_S3_KMS_KEY" ($s3.kmsKey | default "")
   "KAFSCALE_ETCD_ENDPOINTS" ($etcd.endpoints | default list | join ",")
 -}}
 {{- if $etcd.tlsSecret -}}

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from kio.schema.errors import ErrorCode
 
+from services.gateway.handlers.api_32_describe_configs import DEFAULT, OF_BROKER, OF_TOPIC
 from tests.unit.services.gateway.client import connected
-from tests.unit.services.gateway.cluster import Served
+from tests.unit.services.gateway.cluster import Served, open_served
 
 
 def resource(kind: int, name: str, keys: tuple[str, ...] | None = None) -> dict[str, Any]:
@@ -36,6 +37,33 @@ async def test_a_topic(served: Served, version: int) -> None:
         assert (found["retention.ms"].config_type, found["cleanup.policy"].config_type) == (5, 7)
         assert found["retention.ms"].documentation
     assert [each.name for each in one.configs] == ["cleanup.policy"]
+
+
+async def test_where_the_platform_has_a_default_of_its_own() -> None:
+    async with open_served(default_retention_ms=3_600_000) as served:
+        served.cluster.metadata.create("short", 1, retention_ms="5")
+        served.cluster.metadata.create("silent", 1)
+        await served.cluster.wait_seen()
+        async with connected(served.port) as client:
+            resources = [resource(2, "short"), resource(2, "silent"), resource(4, "1")]
+            answer = await client.ask(32, 4, {"resources": resources, "include_synonyms": True})
+    short, silent, broker = ({each.name: each for each in one.configs} for one in answer.results)
+    assert (silent["retention.ms"].value, silent["retention.ms"].config_source) == ("3600000", OF_BROKER)
+    synonyms = [(each.name, each.value, each.source) for each in short["retention.ms"].synonyms]
+    assert synonyms == [
+        ("retention.ms", "5", OF_TOPIC),
+        ("log.retention.ms", "3600000", OF_BROKER),
+        ("retention.ms", "604800000", DEFAULT),
+    ]
+    assert (silent["retention.bytes"].value, silent["retention.bytes"].config_source) == ("-1", DEFAULT)
+    assert (broker["log.retention.ms"].value, broker["log.retention.ms"].config_source) == (
+        "3600000",
+        OF_BROKER,
+    )
+    assert (broker["log.retention.bytes"].value, broker["log.retention.bytes"].config_source) == (
+        "-1",
+        DEFAULT,
+    )
 
 
 async def test_brokers_and_what_there_is_not(served: Served) -> None:

@@ -342,6 +342,22 @@ async def test_retention_by_size(autojump_clock: MockClock) -> None:
         assert list(await read_from(owner, tp, log_start)) == list(range(log_start, 20))
 
 
+async def test_retention_of_a_topic_that_does_not_say(autojump_clock: MockClock) -> None:
+    async with open_owner_cluster(HookedStore(), []) as cluster:
+        await cluster.start("a", options={**EAGER, "default_retention_ms": 60_000})
+        silent = tp_of(await cluster.create_topic("silent"))
+        says = tp_of(await cluster.create_topic("says", configs={"retention.ms": "-1"}))
+        for tp in (silent, says):
+            owner, epoch = await cluster.wait_open(tp)
+            appends = await cluster.appends(owner)
+            await appends.append(tp, epoch, batch("x", timestamp_ms=cluster.clock.now_ms()))
+        await trio.sleep(50)
+        assert (await list_offset(owner, silent, EARLIEST)).offset == 0
+        await trio.sleep(60)
+        assert (await list_offset(owner, silent, EARLIEST)).offset == 1
+        assert (await list_offset(owner, says, EARLIEST)).offset == 0
+
+
 async def test_a_topic_made_again_is_empty(autojump_clock: MockClock) -> None:
     async with open_owner_cluster(HookedStore(), []) as cluster:
         owner = await cluster.start("a", options=EAGER)
