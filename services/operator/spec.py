@@ -102,7 +102,7 @@ class EtcdTls(Model):
 
 
 class ManagedEtcd(Model):
-    image: str = "quay.io/coreos/etcd:v3.6.6"
+    image: str = "kafscale-etcd:0.1.0"
     storage_size: str = "8Gi"
     storage_class_name: str = ""
     resources: dict[str, Any] = Field(default_factory=dict)

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tests.e2e.network import make_bridge
 from tests.e2e.node.names import resolv_conf
-from tests.e2e.setup import ETCD_REPOSITORY, REPOSITORY, SETUP_VARIABLE, Setup
+from tests.e2e.setup import SETUP_VARIABLE, Setup
 from tools.images.base import BASE_IMAGE, BUILD_BASE_IMAGE, PROGRAMS, import_bases
 from tools.images.buildah import Buildah, build, need
 from tools.images.sandbox import Image, mounted
-from tools.images.targets import ALL
+from tools.images.targets import ALL, ETCD
 from tools.recipes import ToolchainError
 from tools.toolchain import cache_dir, tool_path
 
@@ -37,7 +37,6 @@ _TOOLS = (
     "etcdctl",
     "minio",
 )
-_ETCD_PATH = "/opt/etcd"
 _INSIDE = "--inside"
 
 
@@ -68,13 +67,16 @@ def _prepare_and_run(pytest_arguments: Sequence[str]) -> int:
         tool_path(tool)
     buildah = Buildah(cache_dir() / "images")
     import_bases(buildah)
-    _say("building the image")
-    name = build(buildah, ALL, base=BASE_IMAGE, build_base=BUILD_BASE_IMAGE, tag=_TAG)
+    _say("building the images")
+    names = [
+        build(buildah, target, base=BASE_IMAGE, build_base=BUILD_BASE_IMAGE, tag=_TAG)
+        for target in (ALL, ETCD)
+    ]
     with ExitStack() as stack:
-        image = stack.enter_context(mounted(buildah, name))
+        images = [stack.enter_context(mounted(buildah, name)) for name in names]
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafscale-e2e-")))
         folder.chmod(0o755)
-        setup = Setup(folder=str(folder), images=_images(image))
+        setup = Setup(folder=str(folder), images=dict(map(_as_the_agent_has_it, images)))
         path = folder / "setup.json"
         path.write_text(setup.dumps())
         namespaces = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -82,18 +84,17 @@ def _prepare_and_run(pytest_arguments: Sequence[str]) -> int:
         return subprocess.run((*namespaces, *inside), cwd=_ROOT, check=False).returncode
 
 
-def _images(image: Image) -> dict[str, dict[str, object]]:
-    """What the node agent runs for an image's name."""
-    environment = dict(image.config.env)
-    etcd = str(tool_path("etcd").parent)
-    return {
-        REPOSITORY: {"root": str(image.root), "env": environment, "user": image.config.user},
-        ETCD_REPOSITORY: {
-            "root": str(image.root),
-            "env": {"PATH": f"{_ETCD_PATH}:{environment['PATH']}"},
-            "mounts": {etcd: _ETCD_PATH},
-        },
+def _as_the_agent_has_it(image: Image) -> tuple[str, dict[str, object]]:
+    """Its name without a tag, and what the node agent runs for it."""
+    config = image.config
+    about: dict[str, object] = {
+        "root": str(image.root),
+        "env": dict(config.env),
+        "user": config.user,
+        "entrypoint": config.entrypoint,
+        "command": config.command,
     }
+    return image.name.partition(":")[0], about
 
 
 def _inside(setup_path: Path, pytest_arguments: Sequence[str]) -> int:

@@ -10,13 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from services.operator.spec import ManagedEtcd
-
 SETUP_VARIABLE = "E2E_SETUP"
 """Environment variable: the file; without it the tests of this folder are not collected."""
-
-REPOSITORY = "kafscale"
-ETCD_REPOSITORY = ManagedEtcd().image.rpartition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

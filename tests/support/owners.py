@@ -53,7 +53,7 @@ class Link:
     def __init__(self, metadata: MetadataCluster) -> None:
         self._metadata = metadata
         self._channels: set[Channel] = set()
-        self._watches: set[Channel] = set()
+        self._watches: set[grpclib.client.Channel] = set()
         self.is_cut = False
         self.is_deaf = False
 

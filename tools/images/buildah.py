@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.images.targets import ROOT, image_name, version_of
+from tools.images.targets import ETCD, ROOT, image_name, version_of
 from tools.recipes import ToolchainError
+from tools.toolchain import tool_path
 
 BASE = "python:3.11-slim"
 ERROR_LINES_SHOWN = 20
@@ -89,13 +90,19 @@ def build(buildah: Buildah, target: str, *, base: str, build_base: str, tag: str
                     "REVISION": _revision(),
                 },
                 secrets=secrets,
+                contexts={"etcd-programs": tool_path("etcd").parent} if target == ETCD else {},
             )
         )
     return image
 
 
 def build_command(
-    target: str, *, image: str, arguments: Mapping[str, str], secrets: Mapping[str, Path]
+    target: str,
+    *,
+    image: str,
+    arguments: Mapping[str, str],
+    secrets: Mapping[str, Path],
+    contexts: Mapping[str, Path],
 ) -> list[str]:
     """buildah's arguments that build one target."""
     command = ["build", "--layers", "--file", str(ROOT / "Containerfile"), "--target", target, "--tag", image]
@@ -103,6 +110,8 @@ def build_command(
         command += ["--build-arg", f"{name}={value}"]
     for name, path in secrets.items():
         command += ["--secret", f"id={name},src={path}"]
+    for name, path in contexts.items():
+        command += ["--build-context", f"{name}={path}"]
     return [*command, str(ROOT)]
 
 

@@ -17,8 +17,8 @@ from tools.images.look import ABOVE_BASE_BYTES_MAX, MB, USER, look, size_bytes
 from tools.images.sandbox import PROGRAMS as SANDBOX_PROGRAMS
 from tools.images.sandbox import Image, mounted, run
 from tools.images.serve import RECORDS, serve
-from tools.images.targets import ALL, ROOT, SERVICES, TARGETS, image_name, missing_services
-from tools.recipes import ToolchainError
+from tools.images.targets import ALL, ETCD, ROOT, SERVICES, TARGETS, image_name, missing_services
+from tools.recipes import ETCD_VERSION, ToolchainError
 from tools.toolchain import cache_dir
 
 TAG = "check"
@@ -45,7 +45,10 @@ def check() -> None:
             if target not in missing:
                 image = build(buildah, target, base=BASE_IMAGE, build_base=BUILD_BASE_IMAGE, tag=TAG)
                 with mounted(buildah, image) as opened:
-                    _check_image(target, opened, data, base_bytes=base_bytes, missing=missing)
+                    if target == ETCD:
+                        _check_etcd(opened, data, base_bytes=base_bytes)
+                    else:
+                        _check_image(target, opened, data, base_bytes=base_bytes, missing=missing)
         # The first image writes, the second one finds it: nothing is kept in an image.
         for runs_before, target in enumerate(("standalone", ALL)):
             with mounted(buildah, image_name(target, TAG)) as opened:
@@ -70,6 +73,20 @@ def _check_image(target: str, image: Image, data: Path, *, base_bytes: int, miss
         f"{target}: {above_bytes / MB:.0f} MB above the base, Python {python}, no build tools, user {USER}, "
         f"only /tmp and /data writable, --help of {', '.join(services)}"
     )
+
+
+def _check_etcd(image: Image, data: Path, *, base_bytes: int) -> None:
+    wrong = []
+    for program in ("etcd", "etcdctl"):
+        code, printed = run(image, data, (program, "version" if program == "etcdctl" else "--version"))
+        if code != 0 or ETCD_VERSION not in printed:
+            wrong.append(f"{program} ended with {code} and is not {ETCD_VERSION}: {printed.strip()[-200:]}")
+    if image.config.user != f"{USER}:{USER}":
+        wrong.append(f"its user is {image.config.user or 'root'}, not {USER}:{USER}")
+    if wrong:
+        raise ToolchainError(f"{ETCD}: " + "; ".join(wrong))
+    above_bytes = size_bytes(image.root) - base_bytes
+    _say(f"{ETCD}: {above_bytes / MB:.0f} MB above the base, {ETCD_VERSION}, user {USER}")
 
 
 def _command_of(target: str, image: Image, service: str) -> tuple[str, ...]:

@@ -21,7 +21,10 @@ SERVICES: Mapping[str, str] = {
 ALL = "kafscale"
 """The last target, which has every service and is told by its command which one to run."""
 
-TARGETS = (*SERVICES, ALL)
+ETCD = "etcd"
+"""Members of the etcd that the operator runs where a cluster's is managed."""
+
+TARGETS = (*SERVICES, ETCD, ALL)
 
 
 def image_name(target: str, tag: str) -> str:

@@ -19,7 +19,7 @@ import trio
 
 from tests.e2e.api import MERGE, ApiError, Mirror, Name, Object, call, name_of
 from tests.e2e.network import HOST_IP
-from tests.e2e.node.container import Image, Mount
+from tests.e2e.node.container import Image
 from tests.e2e.node.names import Dns, records, resolv_conf
 from tests.e2e.node.pods import Pod, Tools
 from tests.e2e.node.services import Address, Proxy, cluster_addresses, endpoints_of
@@ -38,7 +38,7 @@ class Settings:
     nodes: Mapping[str, str]
     """Node -> zone."""
     images: Mapping[str, Mapping[str, Any]]
-    """Repository of an image -> root, env, user, mounts; any tag of it is the same."""
+    """Repository of an image -> root, env, user, entrypoint, command; any tag of it is the same."""
     forwards: Mapping[str, str]
     """Addresses on the bridge -> addresses in the test's own namespace: stores that are no pods."""
     folder: str
@@ -122,14 +122,12 @@ class Agent:
         known = self.settings.images.get(repository)
         if known is None:
             return None
-        mounts = [Mount(Path(source), target, True) for source, target in known.get("mounts", {}).items()]
         return Image(
             root=Path(known["root"]),
             env=known["env"],
-            user=known.get("user", "0:0"),
-            entrypoint=known.get("entrypoint", ()),
-            command=known.get("command", ()),
-            mounts=mounts,
+            user=known["user"],
+            entrypoint=known["entrypoint"],
+            command=known["command"],
         )
 
     async def _new_token(self, pod: Object, asked: Mapping[str, Any]) -> str:

@@ -35,11 +35,9 @@ class Image:
 
     root: Path
     env: Mapping[str, str]
-    entrypoint: Sequence[str] = ()
-    command: Sequence[str] = ()
-    user: str = "0:0"
-    mounts: Sequence[Mount] = ()
-    """More that it brings."""
+    entrypoint: Sequence[str]
+    command: Sequence[str]
+    user: str
 
 
 class Process:
@@ -87,10 +85,9 @@ def start(
     command += container.get("args") or (() if container.get("command") else image.command)
     above = folder / f"above-{container['name']}"
     above.mkdir(parents=True, exist_ok=True)
-    every = [*image.mounts, *mounts]
     script = _script(read_only=bool(security.get("readOnlyRootFilesystem")), groups=security.get("fsGroup"))
     flat = [
-        str(part) for each in every for part in (each.source, each.target, "ro" if each.read_only else "rw")
+        str(part) for each in mounts for part in (each.source, each.target, "ro" if each.read_only else "rw")
     ]
     paths = {name: _path_of(name) for name in ("setpriv", "chroot")}
     entered = [*enter_network, "unshare", "--mount", "--uts", "sh", "-c", script, "enter"]

@@ -74,6 +74,7 @@ def test_a_build_is_told_bases_and_secrets() -> None:
         image="kafscale-gateway:1",
         arguments={"BASE": "some:base"},
         secrets={"pip-conf": Path("a/pip.conf")},
+        contexts={"etcd-programs": Path("b")},
     )
     assert command[0] == "build"
     assert command[-1] == str(ROOT)
@@ -82,6 +83,7 @@ def test_a_build_is_told_bases_and_secrets() -> None:
     assert ("--tag", "kafscale-gateway:1") in told
     assert ("--build-arg", "BASE=some:base") in told
     assert ("--secret", "id=pip-conf,src=a/pip.conf") in told
+    assert ("--build-context", "etcd-programs=b") in told
 
 
 def test_pip_is_told_its_sources_and_no_folder_of_this_machine() -> None:
