@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in $(PYTHONS); do "$$p" -c '$(NEW_ENOUGH)' 2>/dev/null &
 NO_PYTHON := no Python 3.11 or newer (with venv) runs here: install one, or name it with make PYTHON=...
 need_python = $(or $(PYTHON),$(error $(NO_PYTHON)))
 
-.PHONY: help up stack stack-restart bucket-verify bench chaos sim setup setup-runtime proto tools prerequisites images images-check lint format check-build test test-fast lock clean
+.PHONY: help up stack stack-restart bucket-verify bench chaos sim setup setup-runtime proto tools prerequisites images images-check e2e lint format check-build test test-fast lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -81,6 +81,9 @@ images: ## build the container images by buildah: BASE=... BUILD_BASE=... TAG=..
 
 images-check: setup ## build all images on a Debian base made here, look into them and run them (needs root)
 	@$(PY) -m tools.images check
+
+e2e: setup ## a real Kubernetes control plane and the built images: operator, chart, rolls, scaling (needs root)
+	@$(PY) -m tests.e2e $(E2E)
 
 lint: setup ## style, types and layers
 	@$(PY) -m ruff check .

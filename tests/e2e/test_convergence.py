@@ -1,0 +1,100 @@
+"""A cluster's objects: made again from any part of them, left alone once they are right, and nobody else's touched."""
+
+import random
+import time
+
+import pytest
+
+from tests.e2e.api import MERGE, Object
+from tests.e2e.clusters import SMALL, Cluster, cluster_spec
+from tests.e2e.control_plane import wait_until
+from tests.e2e.world import World
+
+NAMESPACE = "converging"
+_PATHS = {
+    "services": f"/api/v1/namespaces/{NAMESPACE}/services",
+    "configmaps": f"/api/v1/namespaces/{NAMESPACE}/configmaps",
+    "serviceaccounts": f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts",
+    "networkpolicies": f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies",
+    "poddisruptionbudgets": f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
+    "statefulsets": f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets",
+}
+_QUIET_SECONDS = 5.0
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def cluster(world: World, operator: str) -> Cluster:
+    world.make_namespace(NAMESPACE, NAMESPACE)
+    cluster = Cluster(world, NAMESPACE, "whole")
+    one = {"replicas": 1, "resources": SMALL}
+    cluster.create(cluster_spec(NAMESPACE, gateway=one, owner=one, metadata=one))
+    cluster.wait_ready()
+    return cluster
+
+
+def objects(world: World) -> dict[str, Object]:
+    """The cluster's own, by kind and name."""
+    label = "app.kubernetes.io/instance=whole,app.kubernetes.io/managed-by=kafscale-operator"
+    return {
+        f"{path}/{item['metadata']['name']}": item
+        for path in _PATHS.values()
+        for item in world.listed(path, label)
+    }
+
+
+def writes(found: dict[str, Object]) -> dict[str, list[Object]]:
+    """What the operator wrote when, of each; others write statuses meanwhile."""
+    return {
+        path: [each for each in item["metadata"]["managedFields"] if each["manager"] == "kafscale-operator"]
+        for path, item in found.items()
+    }
+
+
+def test_what_is_right_is_left_alone(cluster: Cluster) -> None:
+    world = cluster.world
+    before = writes(objects(world))
+    assert before
+    world.call("PATCH", cluster.path, {"metadata": {"annotations": {"look": "again"}}}, content_type=MERGE)
+    time.sleep(_QUIET_SECONDS)  # nothing to wait for: it must not happen
+    assert writes(objects(world)) == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_part_of_it_becomes_the_whole_again(cluster: Cluster, seed: int) -> None:
+    world = cluster.world
+    whole = objects(world)
+    draw = random.Random(seed)
+    gone = [path for path in whole if draw.random() < 0.5]
+    for path in gone:
+        world.call("DELETE", path, {"propagationPolicy": "Background"})
+    wait_until(lambda: objects(world).keys() == whole.keys(), "all is there again", seconds_max=60)
+    cluster.wait_ready()
+    for path, item in objects(world).items():
+        assert (item["metadata"]["uid"] != whole[path]["metadata"]["uid"]) == (path in gone), path
+
+
+def test_what_is_somebody_elses_is_left_alone(world: World, cluster: Cluster) -> None:
+    path = f"{_PATHS['configmaps']}/taken-config"
+    theirs = {"metadata": {"name": "taken-config"}, "data": {"whose": "not ours"}}
+    made = world.call("POST", _PATHS["configmaps"], theirs)
+    taken = Cluster(world, NAMESPACE, "taken")
+    taken.create(
+        cluster_spec(NAMESPACE, gateway={"replicas": 1}, owner={"replicas": 1}, metadata={"replicas": 1})
+    )
+    told = world.wait_condition(taken.path, "Ready", "False")
+    wait_until(
+        lambda: world.wait_condition(taken.path, "Ready", "False")["reason"] == "NameTaken",
+        "it is told",
+        seconds_max=30,
+    )
+    assert world.call("GET", path)["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"], told
+    world.call("DELETE", taken.path)
+    wait_until(lambda: not world.listed(_PATHS["statefulsets"], _of("taken")), "all is gone", seconds_max=60)
+    assert world.get(path) is not None
+    assert world.listed(_PATHS["statefulsets"], _of("whole"))
+
+
+def _of(name: str) -> str:
+    return f"app.kubernetes.io/instance={name}"
