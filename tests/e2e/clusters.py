@@ -112,6 +112,21 @@ class Cluster:
         assert not (found := verdict(load, truth)), found[:5]
 
 
+@contextmanager
+def open_cluster(world: World, namespace: str, name: str, spec: Object) -> Iterator[Cluster]:
+    """Ready, in a namespace of its own with a bucket of that name; nothing of it runs when the block ends."""
+    world.make_namespace(namespace, namespace)
+    cluster = Cluster(world, namespace, name)
+    cluster.create(spec)
+    try:
+        cluster.wait_ready()
+        yield cluster
+    finally:
+        world.call("DELETE", cluster.path)
+        pods = f"/api/v1/namespaces/{namespace}/pods"
+        wait_until(lambda: not world.listed(pods), f"no pod of {name} is left", seconds_max=READ_SECONDS_MAX)
+
+
 def verdict(load: Load, truth: Truth) -> list[Violation]:
     """What was acknowledged, held against all that can be read."""
     truth.read_on(load.ledger.ends(), seconds_max=READ_SECONDS_MAX)

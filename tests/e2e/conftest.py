@@ -19,13 +19,14 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operator(world: World) -> str:
     """The operator from the chart, with CRDs; its namespace."""
     namespace = "kafscale-system"
     world.helm(
         *(
-            "install",
+            "upgrade",
+            "--install",
             "kafscale",
             str(SAMPLES.parent / "kafscale"),
             "--namespace",

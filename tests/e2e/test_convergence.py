@@ -1,12 +1,13 @@
-"""A cluster's objects: made again from any part of them, left alone once they are right, and nobody else's touched."""
+"""A cluster's objects: made again from any part of them, left alone once right, and nobody else's touched."""
 
 import random
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.api import MERGE, Object
-from tests.e2e.clusters import SMALL, Cluster, cluster_spec
+from tests.e2e.clusters import SMALL, Cluster, cluster_spec, open_cluster
 from tests.e2e.control_plane import wait_until
 from tests.e2e.world import World
 
@@ -25,13 +26,11 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def cluster(world: World, operator: str) -> Cluster:
-    world.make_namespace(NAMESPACE, NAMESPACE)
-    cluster = Cluster(world, NAMESPACE, "whole")
+def cluster(world: World, operator: str) -> Iterator[Cluster]:
     one = {"replicas": 1, "resources": SMALL}
-    cluster.create(cluster_spec(NAMESPACE, gateway=one, owner=one, metadata=one))
-    cluster.wait_ready()
-    return cluster
+    spec = cluster_spec(NAMESPACE, gateway=one, owner=one, metadata=one)
+    with open_cluster(world, NAMESPACE, "whole", spec) as cluster:
+        yield cluster
 
 
 def objects(world: World) -> dict[str, Object]:

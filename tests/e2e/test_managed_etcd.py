@@ -1,8 +1,10 @@
 """A cluster whose etcd the operator runs: three members, a member lost under records, defragmentation."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from tests.e2e.clusters import SMALL, Cluster, cluster_spec
+from tests.e2e.clusters import SMALL, Cluster, cluster_spec, open_cluster
 from tests.e2e.control_plane import wait_until
 from tests.e2e.world import World
 from tests.support.clients import create_topic, produce_all
@@ -13,15 +15,12 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def cluster(world: World, operator: str) -> Cluster:
-    world.make_namespace(NAMESPACE, "managed")
-    cluster = Cluster(world, NAMESPACE, "managed")
+def cluster(world: World, operator: str) -> Iterator[Cluster]:
     one = {"replicas": 1, "resources": SMALL}
-    cluster.create(
-        cluster_spec("managed", etcd={"managed": {"resources": SMALL}}, gateway=one, owner=one, metadata=one)
-    )
-    cluster.wait_ready(300)
-    return cluster
+    etcd = {"managed": {"resources": SMALL}}
+    spec = cluster_spec(NAMESPACE, etcd=etcd, gateway=one, owner=one, metadata=one)
+    with open_cluster(world, NAMESPACE, "managed", spec) as cluster:
+        yield cluster
 
 
 def test_members_are_on_nodes_of_their_own(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from proto.metadata.metadata_pb2 import TopicConfig
 from tests.e2e.api import ApiError, Object
-from tests.e2e.clusters import OWNER, Cluster, cluster_spec, slowest
+from tests.e2e.clusters import OWNER, Cluster, cluster_spec, open_cluster, slowest
 from tests.e2e.control_plane import wait_until
 from tests.e2e.world import World
 from tests.support.java import must_run
@@ -24,12 +24,9 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
-def cluster(world: World, operator: str) -> Cluster:
-    world.make_namespace(NAMESPACE, "records")
-    cluster = Cluster(world, NAMESPACE, "events")
-    cluster.create(cluster_spec("records"))
-    cluster.wait_ready()
-    return cluster
+def cluster(world: World, operator: str) -> Iterator[Cluster]:
+    with open_cluster(world, NAMESPACE, "events", cluster_spec(NAMESPACE)) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """Scaling by the real HPA controller: the operator leaves the count alone, and load moves to new owners."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.api import MERGE
-from tests.e2e.clusters import MOVE_SECONDS_MAX, OWNER, SMALL, Cluster, cluster_spec
+from tests.e2e.clusters import MOVE_SECONDS_MAX, OWNER, SMALL, Cluster, cluster_spec, open_cluster
 from tests.e2e.control_plane import wait_until
 from tests.e2e.world import World
 
@@ -15,16 +16,14 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def cluster(world: World, operator: str) -> Cluster:
-    world.make_namespace(NAMESPACE, "scaled")
-    cluster = Cluster(world, NAMESPACE, "scaled")
+def cluster(world: World, operator: str) -> Iterator[Cluster]:
     one = {"replicas": 1, "resources": SMALL}
     # A load of some tenths of a core is far above this target: the controller wants more of them at once.
     eager = {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50, "memoryPercent": 0}
     owner = {"autoscaling": eager, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}}
-    cluster.create(cluster_spec("scaled", gateway=one, metadata=one, owner=owner))
-    cluster.wait_ready()
-    return cluster
+    spec = cluster_spec(NAMESPACE, gateway=one, metadata=one, owner=owner)
+    with open_cluster(world, NAMESPACE, "scaled", spec) as cluster:
+        yield cluster
 
 
 def test_load_brings_an_owner_and_partitions_go_to_it(cluster: Cluster) -> None:
@@ -45,6 +44,6 @@ def test_the_operator_never_writes_the_count(cluster: Cluster) -> None:
         if "f:replicas" in each["fieldsV1"].get("f:spec", {})
     ]
     assert "kafscale-operator" not in owners_of_count
-    world.call("PATCH", cluster.path, {"spec": {"config": {"lingerless": None}}}, content_type=MERGE)
+    world.call("PATCH", cluster.path, {"metadata": {"annotations": {"look": "again"}}}, content_type=MERGE)
     cluster.wait_ready()
     assert world.call("GET", path)["spec"]["replicas"] == before["spec"]["replicas"]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import structlog
@@ -83,7 +84,9 @@ class Agent:
             nursery.start_soon(self._bind_claims)
             for outer, inner in self.settings.forwards.items():
                 nursery.start_soon(_forward, outer, inner)
-            serve(self._meter, (HOST_IP, self.settings.usage_port), Path(self.settings.certificate))
+            serve(
+                self._meter, self._logs, (HOST_IP, self.settings.usage_port), Path(self.settings.certificate)
+            )
             nursery.start_soon(self._measure)
 
     def _follow(self, nursery: trio.Nursery, plural: str, path: str) -> None:
@@ -178,13 +181,25 @@ class Agent:
             await trio.to_thread.run_sync(self._meter.look, running)
             await trio.sleep(_LOOK_SECONDS)
 
+    def _logs(self, target: str) -> bytes:
+        """A container's log: /containerLogs/NAMESPACE/POD/CONTAINER?tailLines=N, as kubectl logs asks."""
+        split = urlsplit(target)
+        namespace, name, container = split.path.split("/")[2:5]
+        lines: list[bytes] = []
+        for pod in list(self._pods.values()):
+            if name_of(pod.item) == (namespace, name) and pod.log_of(container).exists():
+                lines = pod.log_of(container).read_bytes().splitlines(keepends=True)
+        wanted = int(parse_qs(split.query).get("tailLines", [str(len(lines))])[0])
+        return b"".join(lines[len(lines) - min(wanted, len(lines)) :])
+
     # Nodes.
 
     async def _keep_node(self, node: str, zone: str) -> None:
         labels = {"kubernetes.io/hostname": node, "topology.kubernetes.io/zone": zone}
         item = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node, "labels": labels}}
         await self._until_done("POST", "/api/v1/nodes", item)
-        await self._until_done("PATCH", f"/api/v1/nodes/{node}/status", {"status": _node_status()}, MERGE)
+        status = {"status": _node_status(self.settings.usage_port)}
+        await self._until_done("PATCH", f"/api/v1/nodes/{node}/status", status, MERGE)
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         name = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": node}}
         spec = {"holderIdentity": node, "leaseDurationSeconds": 40}
@@ -266,7 +281,7 @@ def _volume_for(claim: Object) -> Object:
     }
 
 
-def _node_status() -> Object:
+def _node_status(port: int) -> Object:
     # More than there is: what pods ask for is sized for servers, and nothing here is held to it.
     amounts = {"cpu": "64", "memory": "256Gi", "pods": "200", "ephemeral-storage": "1Ti"}
     conditions = {"Ready": True, "MemoryPressure": False, "DiskPressure": False, "PIDPressure": False}
@@ -275,6 +290,7 @@ def _node_status() -> Object:
         "capacity": amounts,
         "allocatable": amounts,
         "addresses": [{"type": "InternalIP", "address": HOST_IP}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "conditions": [
             {
                 "type": kind,

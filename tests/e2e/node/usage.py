@@ -1,6 +1,6 @@
 """What containers use, served as metrics.k8s.io, from which the real HPA controller decides.
 
-Owns: CPU and memory of process trees, the API's answers. Does not own: its registration (usage_api.py).
+Owns: CPU and memory of process trees, answers, the server. Does not own: its registration (usage_api.py).
 Source: k8s.io/metrics v1beta1, PodMetrics.
 """
 
@@ -9,7 +9,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -89,17 +89,20 @@ class Meter:
         }
 
 
-def serve(meter: Meter, address: tuple[str, int], certificate: Path) -> None:
-    """In a thread of its own, until the process ends."""
+def serve(meter: Meter, logs: Callable[[str], bytes], address: tuple[str, int], certificate: Path) -> None:
+    """In a thread of its own, until the process ends. `logs` answers a kubelet's /containerLogs/."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            status, answer = meter.answer(self.path)
-            body = json.dumps(answer).encode()
+            if self.path.startswith("/containerLogs/"):
+                status, kind, body = 200, "text/plain", logs(self.path)
+            else:
+                status, answer = meter.answer(self.path)
+                kind, body = "application/json", json.dumps(answer).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
