@@ -11,7 +11,6 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from libs.model.topic_configs import CONFIG_LONG_MAX
 from libs.segments.layout import SEGMENT_BYTES_DEFAULT
 
 Strings = dict[str, str]
@@ -152,8 +151,8 @@ class Listeners(Model):
 
 
 class DefaultRetention(Model):
-    ms: int = Field(default=604800000, ge=-1, le=CONFIG_LONG_MAX)
-    bytes: int = Field(default=-1, ge=-1, le=CONFIG_LONG_MAX)
+    ms: int = Field(default=604800000, ge=-1)
+    bytes: int = Field(default=-1, ge=-1)
 
     @model_validator(mode="after")
     def _keeps_something(self) -> Self:
