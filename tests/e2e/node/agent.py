@@ -56,6 +56,8 @@ class Agent:
     client: httpx.AsyncClient
     settings: Settings
     _pods: dict[str, Pod] = field(default_factory=dict)
+    _ended: set[str] = field(default_factory=set)
+    """Pods that ran to their end here and are not yet told to be gone."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
     _mirrors: dict[str, Mirror] = field(default_factory=dict)
     _dirty: trio.Event = field(default_factory=trio.Event)
@@ -154,8 +156,11 @@ class Agent:
             return
         pod = self._pods.get(uid)
         if gone:
+            self._ended.discard(uid)
             if pod is not None:
                 pod.vanish()
+        elif uid in self._ended:
+            pass  # what was on its way when it was deleted
         elif pod is not None:
             pod.update(item)
         elif (item.get("status") or {}).get("phase") not in ("Succeeded", "Failed") or item["metadata"].get(
@@ -170,6 +175,8 @@ class Agent:
             await pod.run()
         finally:
             del self._pods[uid]
+            if not pod.gone:
+                self._ended.add(uid)
         log.info("pod_ended", pod=pod.name)
 
     async def _measure(self) -> None:

@@ -150,16 +150,21 @@ class _Frontiers:
             _raise(self._known[tp].log_start, self._epochs[tp], log_start, entry)
 
     def _acked(self, entry: int, batch: Batch | None) -> None:
-        """Under which epoch: as it was read anywhere, else the assignment's at the time or below."""
+        """Under which epoch: the later one of the record's own and the assignment's at the time.
+
+        A later owner acknowledges what an earlier one stored, when it is sent again: the earlier one, which
+        has not heard of its end, need not know that it is stored.
+        """
         if batch is None:
             return
         tp = batch.sent.tp
         for offset, value in batch.places():
             seen = self._story.truth[tp].get(offset)
+            epochs = [self._epochs[tp]] if tp in self._epochs else []
             if seen is not None and seen.record.value == value and seen.record.leader_epoch != NO_EPOCH:
-                _raise(self._known[tp].acked, seen.record.leader_epoch, offset + 1, entry)
-            elif tp in self._epochs:
-                _raise(self._known[tp].acked, self._epochs[tp], offset + 1, entry)
+                epochs.append(seen.record.leader_epoch)
+            if epochs:
+                _raise(self._known[tp].acked, max(epochs), offset + 1, entry)
 
 
 def _out_of_range(history: History, story: Story) -> list[Violation]:

@@ -80,6 +80,15 @@ def test_an_acknowledgement_under_a_later_epoch_says_nothing_about_an_earlier_on
     assert check(telling.history) == []
 
 
+def test_a_later_owner_may_acknowledge_what_an_earlier_one_stored_and_does_not_know() -> None:
+    """Its PUT was stored and never answered; the producer sent the batch again, to the new owner."""
+    telling = told()
+    telling.produced("f", at=5)
+    telling.fetched(5, "f", epoch=2, record_epoch=1, high_watermark=6, log_start=2)
+    telling.fetched(5, epoch=1, high_watermark=5, log_start=2)
+    assert check(telling.history) == []
+
+
 def test_a_log_start_below_what_was_deleted() -> None:
     telling = Telling()
     telling.owns(A, 1)
