@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.chaos.load import PARTITIONS, Load, Truth, running_load
 from tests.e2e.api import MERGE, Object
@@ -90,6 +91,16 @@ class Cluster:
     def drain(self, pod: Object) -> Any:
         return call(f"{pod['status']['podIP']}:9093", "DrainPartitions", {"all_assigned": True})
 
+    @contextmanager
+    def stopped(self, pod: str) -> Iterator[None]:
+        """SIGSTOP for the process in a pod, until the block ends."""
+        (process,) = [each for each in psutil.process_iter() if _runs_in(each, pod)]
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
     def wait_spread(self, owners: int, *, seconds_max: float = MOVE_SECONDS_MAX) -> None:
         """Until each of so many owners has partitions."""
 
@@ -136,6 +147,13 @@ def verdict(load: Load, truth: Truth) -> list[Violation]:
 def slowest(load: Load, since: float) -> float:
     """The longest time in which a partition had no acknowledgement, in seconds."""
     return max(pause.seconds for pause in load.times.pauses(since))
+
+
+def _runs_in(process: psutil.Process, pod: str) -> bool:
+    try:
+        return process.environ().get("POD_NAME") == pod
+    except psutil.Error:
+        return False
 
 
 def _ready(pod: Object) -> bool:

@@ -7,6 +7,9 @@ import pytest
 from tests.e2e.setup import load
 from tests.e2e.world import SAMPLES, World, open_world
 
+DRAIN_SECONDS = 10
+"""60 by default: a test would wait that long to see a drain fail."""
+
 if load() is None:
     collect_ignore_glob = ["test_*.py"]
 
@@ -34,5 +37,6 @@ def operator(world: World) -> str:
             "--create-namespace",
         ),
         *("--values", str(SAMPLES / "values-operator.yaml"), "--wait", "--timeout", "240s"),
+        *("--set", f"operator.config.KAFSCALE_OPERATOR_DRAIN_SECONDS={DRAIN_SECONDS}"),
     )
     return namespace

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from proto.metadata.metadata_pb2 import TopicConfig
-from tests.e2e.api import ApiError, Object
+from tests.e2e.api import MERGE, ApiError, Object
 from tests.e2e.clusters import OWNER, Cluster, cluster_spec, open_cluster, slowest
 from tests.e2e.control_plane import wait_until
 from tests.e2e.world import World
@@ -151,6 +151,38 @@ def test_a_deleted_and_an_evicted_pod_lose_nothing(cluster: Cluster, told: list[
         pause = slowest(load, began)
         told.append(f"an owner deleted and a gateway evicted, longest pause {pause:.2f} s")
     assert pause < PAUSE_SECONDS_MAX * BUSY_FACTOR
+
+
+def test_a_drain_that_fails_stops_the_roll_and_says_why(cluster: Cluster) -> None:
+    world = cluster.world
+    before = cluster.uids(OWNER)
+    stuck = max(before)
+    with cluster.stopped(stuck):
+        cluster.change(config={"flushAgeMs": 251})
+        told = world.wait_condition(cluster.path, "RollBlocked", seconds_max=120)
+        assert stuck in told["message"]
+        assert cluster.uids(OWNER) == before
+    wait_until(lambda: cluster.all_new(OWNER, before), "every owner is new", seconds_max=ROLL_SECONDS_MAX)
+    cluster.wait_settled(ROLL_SECONDS_MAX)
+    world.wait_condition(cluster.path, "RollBlocked", "False")
+
+
+def test_a_permission_that_is_missing_is_named(cluster: Cluster) -> None:
+    world = cluster.world
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kafscale-operator"
+    budget = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/events-gateway"
+    rules = world.call("GET", role)["rules"]
+    kept = [rule for rule in rules if "policy" not in rule["apiGroups"]]
+    world.call("PATCH", role, {"rules": kept}, content_type=MERGE)
+    try:
+        world.call("DELETE", budget)
+        told = world.wait_condition(cluster.path, "PermissionsMissing", seconds_max=120)
+        assert "poddisruptionbudgets.policy" in told["message"]
+    finally:
+        world.call("PATCH", role, {"rules": rules}, content_type=MERGE)
+    wait_until(lambda: world.get(budget) is not None, "it is made again", seconds_max=120)
+    world.wait_condition(cluster.path, "PermissionsMissing", "False")
+    cluster.wait_ready()
 
 
 def test_the_operator_and_the_api_server_may_die_at_any_moment(cluster: Cluster, operator: str) -> None:
