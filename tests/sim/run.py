@@ -13,7 +13,8 @@ from typing import Final
 import trio
 
 from libs.concurrency.rand import SeededRand
-from tests.sim.actors.admin import FIRST_TOPIC, Admin, AdminLoop
+from tests.sim.actors.admin import FIRST_TOPIC, Admin
+from tests.sim.actors.admin_loop import AdminLoop
 from tests.sim.actors.final import end_state
 from tests.sim.actors.nemesis import Nemesis
 from tests.sim.actors.workload import Workload

@@ -1,4 +1,4 @@
-"""All judges: one for each promise of the design, and those of groups and collection.
+"""All judges: one for each promise of the design, and those of groups, changes of topics and collection.
 
 Owns: the list. Does not own: any judgement.
 """
@@ -18,6 +18,7 @@ from tests.sim.checkers import (
     p6_data_path,
     p7_never_lies,
     p8_recreated,
+    topic_changes,
 )
 from tests.sim.checkers.violation import Violation
 from tests.sim.history import History
@@ -34,6 +35,7 @@ _MODULES = (
     p7_never_lies,
     p8_recreated,
     groups,
+    topic_changes,
     no_orphan,
     no_live_collected,
 )

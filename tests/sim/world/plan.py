@@ -43,6 +43,9 @@ class WorldPlan:
     gateway: GatewayOptions
     calm: FaultPlan
     """The object store on a good day."""
+    kv_seconds: tuple[float, float]
+    """Each way to the metadata store and back, on a good day: where it is none, nothing comes between a read
+    and the write that follows."""
     delay_steps: tuple[int, int]
     """Of the network, in its smallest steps."""
     clocks_jump: bool
@@ -91,4 +94,5 @@ def draw_plan(rand: Rand) -> WorldPlan:
         calm=FaultPlan(latency_seconds=put_seconds, timeout_seconds=rand.choice((1.0, 3.0))),
         delay_steps=rand.choice(((0, 0), (0, 1), (1, 4))),
         clocks_jump=rand.random() < 0.5,
+        kv_seconds=rand.choice(((0.0, 0.0), (0.001, 0.01))),
     )
