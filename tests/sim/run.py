@@ -24,7 +24,7 @@ from tests.sim.history import History
 from tests.sim.world.bugs import Bugs, watching_for_bugs
 from tests.sim.world.determinism import Timers, run_deterministic
 from tests.sim.world.kill_points import KillPoints, Site
-from tests.sim.world.plan import draw_plan
+from tests.sim.world.plan import constants_of, draw_plan
 from tests.sim.world.trace import Trace
 from tests.sim.world.world import World, open_world
 
@@ -64,11 +64,12 @@ def run_seed(
     async def main(timers: Timers) -> tuple[World, float]:
         plan = draw_plan(SeededRand(f"{seed}/plan"))
         lines_kept = 1_000_000 if verbose else 0
-        async with open_world(
-            seed=str(seed), steps=steps, plan=plan, timers=timers, lines_kept=lines_kept
-        ) as world:
-            await _live(world, kill_points)
-            return world, trio.current_time()
+        with constants_of(plan):
+            async with open_world(
+                seed=str(seed), steps=steps, plan=plan, timers=timers, lines_kept=lines_kept
+            ) as world:
+                await _live(world, kill_points)
+                return world, trio.current_time()
 
     with watching_for_bugs(verbose=verbose) as bugs:
         world, virtual_seconds = run_deterministic(main, seed=seed, instruments=[kill_points])

@@ -4,13 +4,17 @@ Owns: the draw. Rules: 1 limits are small, so that two minutes of virtual time s
 indexes, segments, merges, collections.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from libs.concurrency.rand import Rand
 from libs.objectstore.faulty import FaultPlan
 from services.gateway.config import GatewayOptions
 from services.metadata.config import MetadataOptions
+from services.partition_owner.compaction import compactor
+from services.partition_owner.compaction.compactor import INLINE_BYTES_MAX
 from services.partition_owner.config import OwnerOptions
 
 EPOCH_MS = 1_700_000_000_000
@@ -31,6 +35,11 @@ _SMALL_OWNER: dict[str, Any] = {
 
 _TINY_BUFFERS = {"unflushed_bytes_max": 2000}
 """Smaller than the setting may be: a few batches fill it, so that its bound is met in every seed."""
+_COMPACTION_BUFFERS = (1 << 20, 600)
+"""The second is smaller than the setting may be, and than most compactions: they wait for each other."""
+_INLINE_BYTES = (INLINE_BYTES_MAX, 200)
+"""Up to how much compaction computes in the loop itself: nothing here is as large as the production value, so
+half of the seeds send nearly all of it to a thread, as owners with real records do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,8 @@ class WorldPlan:
     """Of the network, in its smallest steps."""
     clocks_jump: bool
     """Then no topic has a retention by time: that is as right as the clock is."""
+    inline_bytes_max: int
+    """What a compaction of so many bytes computes, it computes in the loop."""
 
     @property
     def quiet_seconds(self) -> float:
@@ -84,7 +95,7 @@ def draw_plan(rand: Rand) -> WorldPlan:
         "flush_puts_per_second": rand.choice((5.0, 20.0, 100.0)),
         "flush_in_flight_max": rand.choice((1, 2, 4, 4)),
     }
-    return WorldPlan(
+    plan = WorldPlan(
         owners=rand.choice((2, 3, 3)),
         gateways=rand.choice((1, 2, 3)),
         replicas=rand.choice((1, 2, 3)),
@@ -94,5 +105,19 @@ def draw_plan(rand: Rand) -> WorldPlan:
         calm=FaultPlan(latency_seconds=put_seconds, timeout_seconds=rand.choice((1.0, 3.0))),
         delay_steps=rand.choice(((0, 0), (0, 1), (1, 4))),
         clocks_jump=rand.random() < 0.5,
+        inline_bytes_max=rand.choice(_INLINE_BYTES),
         kv_seconds=rand.choice(((0.0, 0.0), (0.001, 0.01))),
     )
+    compaction_buffer = {"compaction_buffer_bytes_max": rand.choice(_COMPACTION_BUFFERS)}
+    return replace(plan, owner=plan.owner.model_copy(update=compaction_buffer))
+
+
+@contextmanager
+def constants_of(plan: WorldPlan) -> Iterator[None]:
+    """Sets what is no setting for the block."""
+    before = compactor.INLINE_BYTES_MAX
+    compactor.INLINE_BYTES_MAX = plan.inline_bytes_max
+    try:
+        yield
+    finally:
+        compactor.INLINE_BYTES_MAX = before
