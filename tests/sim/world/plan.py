@@ -7,19 +7,30 @@ indexes, segments, merges, collections.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from libs.concurrency.rand import Rand
 from libs.objectstore.faulty import FaultPlan
 from services.gateway.config import GatewayOptions
 from services.metadata.config import MetadataOptions
+from services.partition_owner import appending
+from services.partition_owner.collection import sweep
 from services.partition_owner.compaction import compactor
-from services.partition_owner.compaction.compactor import INLINE_BYTES_MAX
 from services.partition_owner.config import OwnerOptions
 
 EPOCH_MS = 1_700_000_000_000
 SKEW_MS_MAX = 3_600_000
 """How far a clock may jump."""
+
+
+class Constant(NamedTuple):
+    """A module's constant, and the value that a seed gives it."""
+
+    module: ModuleType
+    name: str
+    value: int
+
 
 _SMALL_OWNER: dict[str, Any] = {
     "tail_cache_bytes_max": 1 << 20,
@@ -37,9 +48,14 @@ _TINY_BUFFERS = {"unflushed_bytes_max": 2000}
 """Smaller than the setting may be: a few batches fill it, so that its bound is met in every seed."""
 _COMPACTION_BUFFERS = (1 << 20, 600)
 """The second is smaller than the setting may be, and than most compactions: they wait for each other."""
-_INLINE_BYTES = (INLINE_BYTES_MAX, 200)
-"""Up to how much compaction computes in the loop itself: nothing here is as large as the production value, so
-half of the seeds send nearly all of it to a thread, as owners with real records do."""
+_CONSTANTS: tuple[Constant, ...] = (
+    Constant(compactor, "INLINE_BYTES_MAX", 200),
+    Constant(sweep, "FOLDERS_AT_ONCE_MAX", 2),
+    Constant(appending, "ANSWERS_MAX", 4),
+)
+"""What is no setting, and so large that nothing of a seed comes near it: each is small in half of the seeds.
+Then compaction computes in a thread, a sweep judges a folder or two at a time, and an append stream waits for
+its answers, as owners with real records, partitions and clients do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +75,8 @@ class WorldPlan:
     """Of the network, in its smallest steps."""
     clocks_jump: bool
     """Then no topic has a retention by time: that is as right as the clock is."""
-    inline_bytes_max: int
-    """What a compaction of so many bytes computes, it computes in the loop."""
+    constants: tuple[Constant, ...]
+    """Those that are small here."""
 
     @property
     def quiet_seconds(self) -> float:
@@ -105,7 +121,7 @@ def draw_plan(rand: Rand) -> WorldPlan:
         calm=FaultPlan(latency_seconds=put_seconds, timeout_seconds=rand.choice((1.0, 3.0))),
         delay_steps=rand.choice(((0, 0), (0, 1), (1, 4))),
         clocks_jump=rand.random() < 0.5,
-        inline_bytes_max=rand.choice(_INLINE_BYTES),
+        constants=tuple(each for each in _CONSTANTS if rand.random() < 0.5),
         kv_seconds=rand.choice(((0.0, 0.0), (0.001, 0.01))),
     )
     compaction_buffer = {"compaction_buffer_bytes_max": rand.choice(_COMPACTION_BUFFERS)}
@@ -114,10 +130,12 @@ def draw_plan(rand: Rand) -> WorldPlan:
 
 @contextmanager
 def constants_of(plan: WorldPlan) -> Iterator[None]:
-    """Sets what is no setting for the block."""
-    before = compactor.INLINE_BYTES_MAX
-    compactor.INLINE_BYTES_MAX = plan.inline_bytes_max
+    """They have the plan's values inside of the block."""
+    before = [(each.module, each.name, getattr(each.module, each.name)) for each in plan.constants]
+    for each in plan.constants:
+        setattr(each.module, each.name, each.value)
     try:
         yield
     finally:
-        compactor.INLINE_BYTES_MAX = before
+        for module, name, value in before:
+            setattr(module, name, value)
