@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from libs.model.cluster import Assignment, PartitionState, Topic
-from libs.model.ids import SessionId, TopicId, TopicPartition
+from libs.model.ids import OwnerId, SessionId, TopicId, TopicPartition
 from tests.sim.events import SeenRecord
 from tests.sim.facts import ObjectWritten
 
@@ -55,6 +55,8 @@ class EndState:
     states: Mapping[TopicPartition, PartitionState]
     live_sessions: frozenset[SessionId]
     """Of the owners that run at the end."""
+    takers: frozenset[OwnerId] = frozenset()
+    """Owners that are registered and not drained: who gets partitions."""
     sessions: frozenset[SessionId]
     """That the metadata store knows, live or sealed."""
     bucket: Mapping[str, bytes]

@@ -110,13 +110,15 @@ async def _live(world: World, kill_points: KillPoints) -> None:
         workload = Workload(world, clients)
         workload.attend(first, producers=rand.integer(3, 4), consumers=rand.integer(1, 2))
         workload.join("grp0", rand.integer(2, 3))
-        clients.start_soon(AdminLoop(world, admin, workload).run)
+        admin_loop = AdminLoop(world, admin, workload)
+        clients.start_soon(admin_loop.run)
         async with trio.open_nursery() as trouble:
             trouble.start_soon(nemesis.run)
             await world.wait_done()
             trouble.cancel_scope.cancel()
         await nemesis.heal()
         clients.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS_MAX
+    await admin_loop.change_for_good()
     groups = [group.name for group in workload.groups]
     quiet_seconds = QUIET_ROUNDS * world.plan.quiet_seconds
     await trio.sleep(quiet_seconds)

@@ -145,6 +145,11 @@ async def end_state(world: World, groups: Iterable[GroupId], *, grace_seconds: f
             keys.topic_partition_of(item.key): stored.partition_state(item).value
             for item in world.kv.items(keys.PARTITIONS)
         },
+        takers=frozenset(
+            each.owner_id
+            for each in (stored.owner(item).value for item in world.kv.items(keys.OWNERS))
+            if not each.draining
+        ),
         live_sessions=frozenset(each for each in live if each is not None),
         sessions=frozenset(SessionId(keys.last_id_of(item.key)) for item in world.kv.items(keys.SESSIONS)),
         bucket=world.bucket.objects(),

@@ -1,4 +1,4 @@
-"""Bugs against the changes of topics: partitions and configs, guarded by the topic that was decided on.
+"""Bugs against changes: of topics, guarded by the topic that was decided on, and of who has which partition.
 
 Owns: these bugs. Does not own: how they are planted.
 """
@@ -57,6 +57,32 @@ BUGS = (
                 _CHANGES,
                 "for name, value in topic.configs.items() if name not in wanted.unset}\n",
                 "for name, value in topic.configs.items()}\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="configs_of_the_opening",
+        rule="changes",
+        checker="no_orphan",
+        what="an owner goes by the configs that a topic had when it opened the partition",
+        changes=(
+            Change(
+                "services.partition_owner.assignments",
+                "                if held is not None and held.topic is not topic:\n",
+                "                if held is not None and held.topic is topic:\n",
+            ),
+        ),
+    ),
+    PlantedBug(
+        name="shares_not_evened_out",
+        rule="changes",
+        checker="shares",
+        what="nobody gives an owner that came back, or a new one, its share",
+        changes=(
+            Change(
+                "services.metadata.planning",
+                "    moves = rebalance(candidates, today, moves_max=room)\n",
+                "    moves = rebalance(candidates[:1], today, moves_max=room)\n",
             ),
         ),
     ),
