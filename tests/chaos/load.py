@@ -10,10 +10,11 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import confluent_kafka
@@ -34,6 +35,7 @@ CLIENT = {
 }
 
 
+_NO_STARTS: Mapping[int, int] = MappingProxyType({})
 _GROUP_WAITS = {
     confluent_kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     confluent_kafka.KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -294,13 +296,20 @@ def wait_until(condition: Callable[[], bool], *, seconds_max: float, every_secon
 
 
 class Truth:
-    """What is in the topic, read bit by bit from the first record on; `renew` forgets, to read all again."""
+    """What is in the topic, read bit by bit from the first record on, or from `starts`."""
 
-    def __init__(self, bootstrap: str, topic: str, *, partitions: int = PARTITIONS) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        topic: str,
+        *,
+        partitions: int = PARTITIONS,
+        starts: Mapping[int, int] = _NO_STARTS,
+    ) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self.found: dict[Place, Stamp] = {}
-        self._next = dict.fromkeys(range(partitions), 0)
+        self._next = {partition: starts.get(partition, 0) for partition in range(partitions)}
 
     def read_on(self, ends: dict[int, int], *, seconds_max: float) -> None:
         """Reads at least up to `ends`, or as far as it comes in the time."""

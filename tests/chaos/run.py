@@ -24,6 +24,7 @@ from tests.chaos.nemesis import Interval, Nemesis
 from tests.chaos.proxied import Proxied, open_proxied
 from tests.chaos.schedule import Fault
 from tests.chaos.timeline import longest_pause
+from tests.chaos.vanishing import Vanishing, running_vanishing
 from tests.support.background import running
 from tests.support.clients import create_topic
 
@@ -92,6 +93,7 @@ def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
             producers.enter_context(
                 java_producer(load, directory, records_per_second=JAVA_RECORDS_PER_SECOND)
             )
+        vanishing = clients.enter_context(running_vanishing(bootstrap, seed=plan.seed))
         outcome.history = load.history
         load.wait_all_acknowledged_after(time.monotonic(), seconds_max=RECOVERY_SECONDS_MAX)
         _wait_group_settled(load, members=GROUP_MEMBERS + plan.has_java)
@@ -103,8 +105,10 @@ def run_chaos(directory: Path, plan: Plan, *, tell: Tell) -> Outcome:
         outcome.ended_at = time.monotonic()
         background.call(nemesis.end)
         outcome.findings += [f"died by itself: {name}" for name in nemesis.died]
+        vanishing.end()
         is_over = _settle(load, producers, outcome, tell)
         _judge(bootstrap, load, outcome, is_over=is_over)
+        _judge_vanishing(vanishing, outcome)
         tell("the bucket is verified")
         _verify(proxied, outcome)
         if plan.is_steady:
@@ -180,6 +184,14 @@ def _judge(bootstrap: str, load: Load, outcome: Outcome, *, is_over: bool) -> No
     truth.read_on(load.ledger.ends(), seconds_max=READ_SECONDS_MAX)
     outcome.findings += summary(judge(load.history, truth.found, is_over=is_over))
     outcome.notes.append(f"{len(truth.found)} records are in the log")
+
+
+def _judge_vanishing(vanishing: Vanishing, outcome: Outcome) -> None:
+    outcome.findings += summary(vanishing.judge(seconds_max=RECOVERY_SECONDS_MAX))
+    outcome.findings += [f"client error: {error}" for error in vanishing.errors]
+    outcome.notes.append(
+        f"{vanishing.trims} DeleteRecords were acknowledged; a topic was deleted {vanishing.lives} times"
+    )
 
 
 def _note(proxied: Proxied, outcome: Outcome) -> None:

@@ -1,18 +1,23 @@
 """Clients under load: one whose latency is measured, producers without measure, readers from far back.
 
-Owns: librdkafka's threads, what they saw. Does not own: the trouble (scenarios.py).
+Owns: librdkafka's threads, what they saw. Does not own: the trouble (scenarios.py), judging latencies
+(tail_kept.py).
 Rules: 1 an error that an application would see is kept; 2 a record of the measured client says when it was
-sent, and its number: the reader sees gaps and doubles by itself.
+sent, and its number: the reader sees gaps and doubles by itself; 3 what the others sent is read back and held
+against their acknowledgements (tests/support/ledger.py).
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import confluent_kafka
+
+from tests.load.tail_kept import Latency, latency_of
+from tests.support.ledger import UNKNOWN_OFFSET, Ledger, Place, Stamp, compare_reads
 
 CLIENT = {"log_level": 2}
 PATIENCE_MS = 30 * 60 * 1000
@@ -20,16 +25,10 @@ PATIENCE_MS = 30 * 60 * 1000
 TAIL_EVERY_SECONDS = 0.02
 HEAVY_VALUE_BYTES = 16 * 1024
 CLOSE_SECONDS_MAX = 120.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Seconds from sending to reading; `count` 0: nothing was read."""
-
-    count: int
-    p50: float
-    p99: float
-    longest: float
+STALLED_SECONDS_MAX = 120.0
+"""A reader that waits longer for its next record has not got all."""
+FINDINGS_TOLD = 5
+_TELLS_ENDS: Mapping[str, Any] = MappingProxyType({"enable.partition.eof": True})
 
 
 class Tail:
@@ -45,13 +44,9 @@ class Tail:
         """What the clients said of brokers and requests, which they try again by themselves."""
         self.acknowledged = 0
 
-    def latency(self, since: float, until: float) -> Latency:
-        """Of what was sent in this time (monotonic)."""
-        found = sorted(read - sent for sent, read in list(self.read) if since <= sent < until)
-        if not found:
-            return Latency(count=0, p50=0.0, p99=0.0, longest=0.0)
-        at = [found[min(len(found) - 1, int(len(found) * share))] for share in (0.5, 0.99)]
-        return Latency(count=len(found), p50=at[0], p99=at[1], longest=found[-1])
+    def latency(self, *windows: tuple[float, float]) -> Latency:
+        """Of what was sent in these times (monotonic: since, until)."""
+        return latency_of(self.read, windows)
 
     def wait_read_after(self, moment: float, *, seconds_max: float) -> float:
         """How long after `moment` the first record was read that was sent after it. Raises TimeoutError."""
@@ -83,7 +78,7 @@ class Tail:
             self.errors.append(f"{left_over} records were not acknowledged at the end")
 
     def consume(self, stop: threading.Event) -> None:
-        consumer = _consumer(self._bootstrap, self._topic, [0], {"error_cb": self._told})
+        consumer = _consumer(self._bootstrap, self._topic, {0: 0}, {"error_cb": self._told})
         expected = 0
         try:
             while not stop.is_set():
@@ -108,6 +103,7 @@ class Heavy:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
+        self._ledger = Ledger()
         self.acknowledged_bytes = 0
         self.errors: list[str] = []
 
@@ -115,48 +111,111 @@ class Heavy:
         def delivered(error: Any, message: Any) -> None:
             if error is not None:
                 self.errors.append(f"a delivery failed: {error}")
-            else:
-                self.acknowledged_bytes += len(message.value())
+                return
+            self.acknowledged_bytes += len(message.value())
+            offset = message.offset()
+            place = Place(message.partition(), UNKNOWN_OFFSET if offset is None or offset < 0 else offset)
+            self._ledger.acknowledged(_stamp(message), place)
 
         producer = _producer(self._bootstrap, delivered, {"queue.buffering.max.kbytes": 32768})
-        value = bytes(range(256)) * (HEAVY_VALUE_BYTES // 256)
-        sent = 0
+        filler = b" " + bytes(range(256)) * (HEAVY_VALUE_BYTES // 256)
+        sent = number = 0
         while not stop.is_set() and (bytes_max is None or sent < bytes_max):
+            value = (Stamp(self._topic, number).value() + filler)[:HEAVY_VALUE_BYTES]
             try:
                 producer.produce(self._topic, value)
             except BufferError:
                 producer.poll(0.05)
                 continue
+            number += 1
             sent += HEAVY_VALUE_BYTES
             producer.poll(0)
         if left_over := producer.flush(CLOSE_SECONDS_MAX):
             self.errors.append(f"{left_over} records were not acknowledged at the end")
 
+    def read_back(self, partitions: int) -> dict[Place, Stamp]:
+        """All of the topic, from its beginning to its end, judged; to be called when nobody produces to it
+        any more. What is wrong goes to `errors`."""
+        reading: dict[Place, Stamp] = {}
+        left = set(range(partitions))
+        consumer = _consumer(self._bootstrap, self._topic, dict.fromkeys(left, 0), _TELLS_ENDS)
+        heard = time.monotonic()
+        try:
+            while left and time.monotonic() - heard < STALLED_SECONDS_MAX:
+                for message in consumer.consume(200, timeout=0.1):
+                    heard = time.monotonic()
+                    if message.error() is None:
+                        reading[Place(message.partition(), message.offset())] = _stamp(message)
+                    elif _is_end(message):
+                        left.discard(message.partition())
+        finally:
+            consumer.close()
+        if left:
+            self.errors.append(f"partitions {sorted(left)} of {self._topic} were not read to their ends")
+        self.errors += [str(each) for each in self._ledger.judge(reading)[:FINDINGS_TOLD]]
+        return reading
+
 
 class FarBack:
-    """Reads a topic from its beginning, over and over."""
+    """Reads a topic from its beginning, over and over, but for its rests."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
-        self._partitions = partitions
+        self._next = dict.fromkeys(range(partitions), 0)
+        self._ended: set[int] = set()
+        self._rests = threading.Event()
+        self._reads: dict[Place, Stamp] = {}
+        """What was read first at each place."""
         self.read_bytes = 0
         self.errors: list[str] = []
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Nothing is asked for while the block goes on; then it goes on where it was."""
+        self._rests.set()
+        try:
+            yield
+        finally:
+            self._rests.clear()
+
     def consume(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            left = set(range(self._partitions))
-            consumer = _consumer(self._bootstrap, self._topic, sorted(left), {"enable.partition.eof": True})
+            if self._rests.is_set():
+                stop.wait(0.02)
+                continue
+            # Closed for a rest: a client that is not polled fetches on by itself.
+            consumer = _consumer(self._bootstrap, self._topic, self._next, _TELLS_ENDS)
             try:
-                while left and not stop.is_set():
-                    for message in consumer.consume(200, timeout=0.1):
-                        error = message.error()
-                        if error is None:
-                            self.read_bytes += len(message.value())
-                        elif error.code() == confluent_kafka.KafkaError._PARTITION_EOF:
-                            left.discard(message.partition())
+                while not stop.is_set() and not self._rests.is_set() and self._take(consumer):
+                    pass
             finally:
                 consumer.close()
+
+    def _take(self, consumer: Any) -> bool:
+        """False at the end of everything: then all begins anew."""
+        for message in consumer.consume(200, timeout=0.1):
+            if message.error() is None:
+                self.read_bytes += len(message.value())
+                self._next[message.partition()] = message.offset() + 1
+                self._saw(Place(message.partition(), message.offset()), _stamp(message))
+            elif _is_end(message):
+                self._ended.add(message.partition())
+        if self._ended < self._next.keys():
+            return True
+        self._ended.clear()
+        self._next = dict.fromkeys(self._next, 0)
+        return False
+
+    def _saw(self, place: Place, stamp: Stamp) -> None:
+        first = self._reads.setdefault(place, stamp)
+        if first != stamp and len(self.errors) < FINDINGS_TOLD:
+            self.errors.append(f"{place} was read as {first}, then as {stamp}")
+
+    def judge(self, truth: dict[Place, Stamp]) -> None:
+        """Holds all that was read against a reading of everything; what is wrong goes to `errors`."""
+        found = compare_reads(truth, self._reads.items())
+        self.errors += [str(each) for each in found[:FINDINGS_TOLD]]
 
 
 @contextmanager
@@ -203,7 +262,7 @@ def _producer(bootstrap: str, delivered: Callable[[Any, Any], None], more: dict[
     )
 
 
-def _consumer(bootstrap: str, topic: str, partitions: list[int], more: dict[str, Any] | None = None) -> Any:
+def _consumer(bootstrap: str, topic: str, offsets: Mapping[int, int], more: Mapping[str, Any]) -> Any:
     consumer = confluent_kafka.Consumer(
         {
             **CLIENT,
@@ -211,8 +270,16 @@ def _consumer(bootstrap: str, topic: str, partitions: list[int], more: dict[str,
             "group.id": f"{topic}-reader",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
-            **(more or {}),
+            **more,
         }
     )
-    consumer.assign([confluent_kafka.TopicPartition(topic, partition, 0) for partition in partitions])
+    consumer.assign([confluent_kafka.TopicPartition(topic, *at) for at in sorted(offsets.items())])
     return consumer
+
+
+def _stamp(message: Any) -> Stamp:
+    return Stamp.of(message.value().partition(b" ")[0])
+
+
+def _is_end(message: Any) -> bool:
+    return bool(message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF)

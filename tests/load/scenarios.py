@@ -80,16 +80,16 @@ def metadata_store_answers_late(trial: Trial) -> Iterator[None]:
 
 @contextmanager
 def reader_from_far_back(trial: Trial) -> Iterator[None]:
-    """Consumers read what no cache holds, again and again."""
+    """A consumer reads what no cache holds, again and again, with rests: the tail keeps its latency."""
     topic = trial.scene.new_topic()
     heavy = Heavy(trial.scene.bootstrap, topic)
     heavy.produce(threading.Event(), bytes_max=FAR_BACK_BYTES)
     reader = FarBack(trial.scene.bootstrap, topic, PARTITIONS)
-    began = time.monotonic()
+    trial.resting = reader.resting
     with threads(reader.errors, reader.consume):
         yield
-        rate = reader.read_bytes / (time.monotonic() - began)
-    trial.facts["read"] = f"{rate / MIB:.1f} MiB/s"
+    trial.facts["read"] = f"{reader.read_bytes / MIB / trial.seconds:.1f} MiB/s"
+    reader.judge(heavy.read_back(PARTITIONS))
     trial.errors += [*heavy.errors, *reader.errors]
     if not reader.read_bytes:
         trial.errors.append("nothing was read from far back")
@@ -97,7 +97,7 @@ def reader_from_far_back(trial: Trial) -> Iterator[None]:
 
 @contextmanager
 def _heavy(trial: Trial) -> Iterator[None]:
-    """Producers without measure; everything that they sent is acknowledged in the end."""
+    """Producers without measure; everything that they sent is acknowledged in the end, and read back."""
     producers = [Heavy(trial.scene.bootstrap, trial.scene.new_topic()) for _ in range(PRODUCERS)]
     began = time.monotonic()
     with threads(trial.errors, *(each.produce for each in producers)):
@@ -107,8 +107,11 @@ def _heavy(trial: Trial) -> Iterator[None]:
     flushed = time.monotonic() - ended
     trial.facts["acknowledged"] = f"{meanwhile / MIB / (ended - began):.1f} MiB/s"
     trial.facts["the rest after"] = f"{flushed:.1f} s"
+    read = 0
     for each in producers:
+        read += len(each.read_back(PARTITIONS))
         trial.errors += each.errors
+    trial.facts["read back"] = f"{read} records"
 
 
 @contextmanager

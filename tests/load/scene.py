@@ -17,13 +17,18 @@ from confluent_kafka.cimpl import NewTopic
 from libs.model.limits import MIB
 from tests.chaos.links import Link
 from tests.chaos.proxied import Proxied, open_proxied
-from tests.load.clients import Latency, running_tail
+from tests.load.clients import running_tail
 from tests.load.memory import bounds, watched_memory
+from tests.load.tail_kept import Latency, TailVerdict, judge_tail
 from tests.support.background import Background, running
 from tools.stack.layout import METADATA, OWNERS, SERVICES
 
 PARTITIONS = 8
 QUIET_SECONDS = 3.0
+TURNS = 4
+"""With the trouble and without, where it can rest."""
+TURN_SETTLES_SECONDS = 0.5
+"""What was asked for before is answered by then."""
 RECOVERY_SECONDS_MAX = 120.0
 SETTINGS = {
     f"KAFSCALE_{name}": str(value)
@@ -115,6 +120,9 @@ class Trial:
     errors: list[str] = field(default_factory=list)
     connections: int = 0
     """What clients hold open beside the usual few."""
+    resting: Callable[[], AbstractContextManager[None]] | None = None
+    """Where the trouble can rest for a block: then it is there and not there in turn, and the tail's latency
+    is judged."""
 
 
 Scenario = Callable[[Trial], AbstractContextManager[None]]
@@ -130,8 +138,16 @@ class Outcome:
     peak_bytes: dict[str, int]
     bound_bytes: dict[str, int]
     facts: dict[str, str]
+    tail: TailVerdict | None
+    """Where the tail's latency is judged, and not only told."""
     findings: list[str]
     """What must not be; empty where all is well."""
+
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        words = [f"BROKEN: {len(self.findings)} findings" if self.findings else "borne"]
+        return ", ".join(words if self.tail is None else [*words, self.tail.told])
 
 
 def run(scene: Scene, name: str, scenario: Scenario, *, seconds: float) -> Outcome:
@@ -146,14 +162,17 @@ def run(scene: Scene, name: str, scenario: Scenario, *, seconds: float) -> Outco
         quiet_to = time.monotonic()
         with scenario(trial):
             began, busy = time.monotonic(), scene.gateway_cpu_seconds()
-            time.sleep(seconds)
+            beside, without = _take_turns(trial)
             ended = time.monotonic()
-            trial.facts["gateway-0 uses"] = f"{(scene.gateway_cpu_seconds() - busy) / seconds:.0%} of a core"
+            used = (scene.gateway_cpu_seconds() - busy) / (ended - began)
+            trial.facts["gateway-0 uses"] = f"{used:.0%} of a core"
         recovered = tail.wait_read_after(ended, seconds_max=RECOVERY_SECONDS_MAX)
     if tail.told:
         trial.facts["its clients told"] = f"{len(tail.told)} times, first {tail.told[0]!r}"
     bound = bounds(SETTINGS, connections=trial.connections)
-    findings = [*trial.errors, *tail.errors]
+    during = tail.latency(*beside)
+    verdict = judge_tail(during, tail.latency(*without)) if without else None
+    findings = [*trial.errors, *tail.errors, *(verdict.findings if verdict else ())]
     findings += [f"{each} is gone" for each, pid in pids.items() if scene.pids().get(each) != pid]
     findings += [
         f"a {role} took {peak / MIB:.0f} MiB, its bound is {bound[role] / MIB:.0f}"
@@ -162,14 +181,38 @@ def run(scene: Scene, name: str, scenario: Scenario, *, seconds: float) -> Outco
     ]
     return Outcome(
         name=name,
-        before=tail.latency(quiet_from, quiet_to),
-        during=tail.latency(began, ended),
+        before=tail.latency((quiet_from, quiet_to)),
+        during=during,
         recovered_seconds=recovered,
         peak_bytes=peaks.by_role,
         bound_bytes=bound,
         facts=trial.facts,
+        tail=verdict,
         findings=findings,
     )
+
+
+Window = tuple[float, float]
+
+
+def _take_turns(trial: Trial) -> tuple[list[Window], list[Window]]:
+    """The trouble's time, all at once; or where it can rest in turns, each followed by as long without it."""
+    if trial.resting is None:
+        return [_slept(trial.seconds)], []
+    beside, without = [], []
+    for _ in range(TURNS):
+        time.sleep(TURN_SETTLES_SECONDS)
+        beside.append(_slept(trial.seconds / TURNS))
+        with trial.resting():
+            time.sleep(TURN_SETTLES_SECONDS)
+            without.append(_slept(trial.seconds / TURNS))
+    return beside, without
+
+
+def _slept(seconds: float) -> Window:
+    since = time.monotonic()
+    time.sleep(seconds)
+    return since, time.monotonic()
 
 
 @contextmanager

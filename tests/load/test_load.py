@@ -1,6 +1,7 @@
 """Each scenario for a few seconds: memory stays in its bound, nothing ends, everything comes back by itself.
 
-Latencies are told by `python -m tests.load`, and not judged here.
+Latencies are told by `python -m tests.load`, and not judged here, but for the tail's beside a reader from
+far back.
 """
 
 from collections.abc import Iterator

@@ -150,14 +150,37 @@ class DeleteRecordsAcked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigsAsked:
-    """A topic's new configs, all of them. Added before the request goes out: it may hold from here on."""
+    """A topic's new configs, all of them. Added before the request goes out: it may hold from here on.
+
+    Kafka asks by name: without an answer it may also meet a later topic of that name.
+    """
 
     topic_id: TopicId
     configs: Mapping[str, str]
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigsAcked:
+    call: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthAsked:
+    """How many partitions a topic is to have; fewer than it has is asked, too, and has to be refused.
+
+    By name, as ConfigsAsked.
+    """
+
+    topic_id: TopicId
+    topic: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthAcked:
+    """The answer, or a gateway told of so many partitions after an answer was lost."""
+
     call: int
 
 

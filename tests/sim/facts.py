@@ -8,7 +8,7 @@ stored ones, never what a process believes.
 
 from dataclasses import dataclass
 
-from libs.model.cluster import Assignment, PartitionState
+from libs.model.cluster import Assignment, PartitionState, Topic
 from libs.model.ids import SessionId, TopicPartition
 
 
@@ -42,6 +42,14 @@ class AssignmentCommitted:
 
     tp: TopicPartition
     assignment: Assignment | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicCommitted:
+    """The metadata store holds this topic by that name now; None: none."""
+
+    name: str
+    topic: Topic | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from libs.model.cluster import Assignment, PartitionState, Topic
-from libs.model.ids import SessionId, TopicPartition
+from libs.model.ids import OwnerId, SessionId, TopicId, TopicPartition
 from tests.sim.events import SeenRecord
 from tests.sim.facts import ObjectWritten
 
@@ -55,12 +55,16 @@ class EndState:
     states: Mapping[TopicPartition, PartitionState]
     live_sessions: frozenset[SessionId]
     """Of the owners that run at the end."""
+    takers: frozenset[OwnerId] = frozenset()
+    """Owners that are registered and not drained: who gets partitions."""
     sessions: frozenset[SessionId]
     """That the metadata store knows, live or sealed."""
     bucket: Mapping[str, bytes]
     """All objects of the cluster's prefix, by key without it."""
     committed: Mapping[tuple[str, TopicPartition], int] = field(default_factory=dict)
     """Committed offsets, by group."""
+    told_configs: Mapping[TopicId, Mapping[str, str]] = field(default_factory=dict)
+    """What a gateway tells of the configs that a topic has set."""
     collected: bool = True
     """False where the run gave collection no time: then nothing is an orphan yet."""
     grace_seconds: float = 1800.0

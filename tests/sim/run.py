@@ -13,7 +13,8 @@ from typing import Final
 import trio
 
 from libs.concurrency.rand import SeededRand
-from tests.sim.actors.admin import FIRST_TOPIC, Admin, AdminLoop
+from tests.sim.actors.admin import FIRST_TOPIC, Admin
+from tests.sim.actors.admin_loop import AdminLoop
 from tests.sim.actors.final import end_state
 from tests.sim.actors.nemesis import Nemesis
 from tests.sim.actors.workload import Workload
@@ -23,7 +24,7 @@ from tests.sim.history import History
 from tests.sim.world.bugs import Bugs, watching_for_bugs
 from tests.sim.world.determinism import Timers, run_deterministic
 from tests.sim.world.kill_points import KillPoints, Site
-from tests.sim.world.plan import draw_plan
+from tests.sim.world.plan import constants_of, draw_plan
 from tests.sim.world.trace import Trace
 from tests.sim.world.world import World, open_world
 
@@ -63,11 +64,12 @@ def run_seed(
     async def main(timers: Timers) -> tuple[World, float]:
         plan = draw_plan(SeededRand(f"{seed}/plan"))
         lines_kept = 1_000_000 if verbose else 0
-        async with open_world(
-            seed=str(seed), steps=steps, plan=plan, timers=timers, lines_kept=lines_kept
-        ) as world:
-            await _live(world, kill_points)
-            return world, trio.current_time()
+        with constants_of(plan):
+            async with open_world(
+                seed=str(seed), steps=steps, plan=plan, timers=timers, lines_kept=lines_kept
+            ) as world:
+                await _live(world, kill_points)
+                return world, trio.current_time()
 
     with watching_for_bugs(verbose=verbose) as bugs:
         world, virtual_seconds = run_deterministic(main, seed=seed, instruments=[kill_points])
@@ -108,13 +110,15 @@ async def _live(world: World, kill_points: KillPoints) -> None:
         workload = Workload(world, clients)
         workload.attend(first, producers=rand.integer(3, 4), consumers=rand.integer(1, 2))
         workload.join("grp0", rand.integer(2, 3))
-        clients.start_soon(AdminLoop(world, admin, workload).run)
+        admin_loop = AdminLoop(world, admin, workload)
+        clients.start_soon(admin_loop.run)
         async with trio.open_nursery() as trouble:
             trouble.start_soon(nemesis.run)
             await world.wait_done()
             trouble.cancel_scope.cancel()
         await nemesis.heal()
         clients.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS_MAX
+    await admin_loop.change_for_good()
     groups = [group.name for group in workload.groups]
     quiet_seconds = QUIET_ROUNDS * world.plan.quiet_seconds
     await trio.sleep(quiet_seconds)

@@ -5,7 +5,7 @@ Rules:
 1 every acknowledged record is at its acknowledged offset, or anywhere in its partition if that is unknown;
 2 one idempotent producer's records are in the order of their numbers in each partition, each once, also
   those whose acknowledgement never came;
-3 offsets are contiguous from the first one: no holes;
+3 offsets are contiguous from the first one, or from where the log begins by now: no holes;
 4 an offset has one value: whoever else read it, at whatever time, read the same.
 """
 
@@ -13,6 +13,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 UNKNOWN_OFFSET = -1
@@ -78,14 +79,20 @@ class Ledger:
             ends[place.partition] = max(ends.get(place.partition, 0), place.offset + 1)
         return ends
 
-    def judge(self, reading: Reading, *, upto: int | None = None) -> list[Violation]:
-        """`reading` began after the first `upto` acknowledgements (all of them, if not told)."""
+    def judge(
+        self, reading: Reading, *, upto: int | None = None, starts: Mapping[int, int] = MappingProxyType({})
+    ) -> list[Violation]:
+        """`reading` began after the first `upto` acknowledgements (all of them, if not told).
+
+        `starts`: where the log of a partition begins, if not at 0. What was acknowledged below that is not
+        asked for, nor what was acknowledged without an offset: it may be below.
+        """
         promised = self._acknowledged[: len(self._acknowledged) if upto is None else upto]
         return [
             *_twice_acknowledged(promised),
-            *_missing(promised, reading),
+            *_missing([each for each in promised if not _may_be_gone(each[1], starts)], reading),
             *_out_of_order(reading),
-            *_holes(reading),
+            *_holes(reading, starts),
         ]
 
 
@@ -150,13 +157,17 @@ def _out_of_order(reading: Reading) -> list[Violation]:
     return found
 
 
-def _holes(reading: Reading) -> list[Violation]:
+def _may_be_gone(place: Place, starts: Mapping[int, int]) -> bool:
+    return place.offset < starts.get(place.partition, UNKNOWN_OFFSET)
+
+
+def _holes(reading: Reading, starts: Mapping[int, int]) -> list[Violation]:
     offsets: defaultdict[int, list[int]] = defaultdict(list)
     for place in sorted(reading):
         offsets[place.partition].append(place.offset)
     found = []
     for partition, known in offsets.items():
-        for before, after in itertools.pairwise([-1, *known]):
+        for before, after in itertools.pairwise([starts.get(partition, 0) - 1, *known]):
             if after != before + 1:
                 found.append(
                     Violation(

@@ -1,29 +1,30 @@
-"""The admin: topics come and go, records are deleted, owners are drained.
+"""The admin: topics come, change and go, records are deleted.
 
-Owns: what the world knows of topics. Does not own: faults (nemesis.py).
+Owns: what the world knows of topics. Does not own: what is done when (admin_loop.py), faults (nemesis.py).
 Rules: 1 what has an unknown outcome is asked about until it is known: an admin that forgets a topic would
-make every check of it meaningless.
+make every check of it meaningless; 2 configs are changed both retentions at once: so what a change comes to
+does not depend on an earlier one of unknown outcome.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-import trio
 from kio.schema.errors import ErrorCode
 
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Topic
-from libs.model.errors import KafscaleError
 from libs.model.ids import Partition, TopicId, TopicName, TopicPartition
-from services.gateway.handlers.registry import HANDLERS
 from tests.sim.actors.client import Client
 from tests.sim.actors.kafka import Gone, request, seconds
-from tests.sim.actors.workload import Workload
 from tests.sim.events import (
+    ConfigsAcked,
+    ConfigsAsked,
     DeleteRecordsAcked,
     DeleteRecordsAsked,
+    GrowthAcked,
+    GrowthAsked,
     TopicCreateAsked,
     TopicCreated,
     TopicDeleteAsked,
@@ -32,7 +33,6 @@ from tests.sim.events import (
 from tests.sim.world.world import World
 
 FIRST_TOPIC: Final = "t0"
-TOPICS_MAX: Final = 3
 TOPIC_CONFIGS: Final[tuple[Mapping[str, str], ...]] = (
     MappingProxyType({}),
     MappingProxyType({}),
@@ -42,8 +42,14 @@ TOPIC_CONFIGS: Final[tuple[Mapping[str, str], ...]] = (
 )
 
 
+_SET: Final = 0
+_DELETE: Final = 1
+"""Kafka's AlterConfigOp.OpType."""
+_RETENTIONS: Final = ("retention.ms", "retention.bytes")
+
+
 class Admin(Client):
-    """One admin client."""
+    """One admin client: asks one thing at a time."""
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
@@ -112,6 +118,80 @@ class Admin(Client):
         (told,) = answer.topics
         return told if told.error_code is ErrorCode.none else None
 
+    def _is_there(self, topic: Topic) -> bool:
+        """Whether it was not deleted, as far as the admins know."""
+        known = self.world.topics.get(topic.name)
+        return known is not None and known.topic_id == topic.topic_id
+
+    def _changed(self, topic: Topic, **changes: Any) -> None:
+        if self._is_there(topic):
+            self.world.topics[topic.name] = replace(self.world.topics[topic.name], **changes)
+
+    async def alter_configs(self, topic: Topic, retentions: Mapping[str, str]) -> None:
+        """Sets these retentions and no others, until that is acknowledged or the topic is gone."""
+        kept = {name: value for name, value in topic.configs.items() if name not in _RETENTIONS}
+        configs = {**kept, **retentions}
+        changes = [
+            {
+                "name": name,
+                "config_operation": _SET if name in retentions else _DELETE,
+                "value": retentions.get(name),
+            }
+            for name in _RETENTIONS
+        ]
+        wanted = {"resource_type": 2, "resource_name": topic.name, "configs": changes}
+        while self._is_there(topic):
+            call = self.world.history.add(
+                self.name, ConfigsAsked(topic_id=topic.topic_id, topic=topic.name, configs=configs)
+            )
+            self.world.operation("alter_configs")
+            try:
+                connection = await self.connection()
+                answer = await connection.ask(
+                    "incremental_alter_configs",
+                    request("incremental_alter_configs", resources=[wanted]),
+                    seconds_max=20.0,
+                )
+            except Gone:
+                self.disconnect()
+            else:
+                if answer.responses[0].error_code == ErrorCode.none:
+                    self.world.history.add(self.name, ConfigsAcked(call=call))
+                    self._changed(topic, configs=configs)
+                    return
+            await self.pause()
+
+    async def grow(self, topic: Topic, partitions: int) -> bool:
+        """Asks for so many partitions until that is acknowledged or refused, or the topic is gone; whether it
+        has them."""
+        wanted = {"name": topic.name, "count": partitions, "assignments": None}
+        asked = request("create_partitions", topics=[wanted], timeout=seconds(5.0))
+        while self._is_there(topic):
+            call = self.world.history.add(
+                self.name, GrowthAsked(topic_id=topic.topic_id, topic=topic.name, partitions=partitions)
+            )
+            self.world.operation("create_partitions")
+            try:
+                connection = await self.connection()
+                answer = await connection.ask("create_partitions", asked, seconds_max=20.0)
+                code = answer.results[0].error_code
+                if code == ErrorCode.invalid_partitions:
+                    if partitions < topic.partitions:
+                        return False
+                    # An earlier attempt may have done it, and its answer was lost.
+                    told = await self._find(topic.name)
+                    done = told is not None and told.topic_id == topic.topic_id
+                    code = ErrorCode.none if done and len(told.partitions) >= partitions else code
+            except Gone:
+                self.disconnect()
+            else:
+                if code == ErrorCode.none:
+                    self.world.history.add(self.name, GrowthAcked(call=call))
+                    self._changed(topic, partitions=partitions)
+                    return True
+            await self.pause()
+        return False
+
     async def delete(self, topic: Topic) -> None:
         """Deletes it by its id; an attempt whose answer was lost is asked again."""
         history = self.world.history
@@ -154,79 +234,3 @@ class Admin(Client):
         if told.error_code is ErrorCode.none:
             acked = DeleteRecordsAcked(call=call, log_start=told.low_watermark)
             self.world.history.add(self.name, acked)
-
-
-class AdminLoop:
-    """What an admin does all day. All topics but the first may be deleted and made anew."""
-
-    def __init__(self, world: World, admin: Admin, workload: Workload) -> None:
-        self._world = world
-        self._admin = admin
-        self._workload = workload
-        self._rand = world.rand("admin-loop")
-        self._names = 0
-
-    async def run(self) -> None:
-        """Until the world is done."""
-        actions: list[Callable[[], Awaitable[None]]] = [
-            self._create,
-            self._delete,
-            self._delete,
-            self._drain,
-            self._drain,
-        ]
-        if 21 in HANDLERS:
-            actions += [self._delete_records, self._delete_records, self._delete_records]
-        while not self._world.done:
-            await trio.sleep(self._rand.uniform(0.5, 6.0))
-            await self._rand.choice(actions)()
-
-    def _other_topics(self) -> list[Topic]:
-        return [topic for name, topic in sorted(self._world.topics.items()) if name != FIRST_TOPIC]
-
-    async def _create(self) -> None:
-        if len(self._world.topics) >= TOPICS_MAX:
-            return
-        self._names += 1
-        await self._make(f"t{self._names}")
-
-    async def _make(self, name: str) -> None:
-        configs = self._admin.drawn_configs(self._rand)
-        topic = await self._admin.create(name, self._rand.integer(1, 3), configs)
-        self._workload.attend(topic, producers=self._rand.integer(1, 2), consumers=1)
-
-    async def _delete(self) -> None:
-        others = self._other_topics()
-        if not others:
-            return
-        topic = self._rand.choice(others)
-        self._workload.leave(topic)
-        await self._admin.delete(topic)
-        if self._rand.random() < 0.7:  # promise 8 is about this
-            await self._make(topic.name)
-
-    async def _drain(self) -> None:
-        """Moves some partitions away from an owner."""
-        owners = [each for each in self._world.owners() if each.service is not None and each.ready.is_set()]
-        if not owners:
-            return
-        owner = self._rand.choice(owners)
-        assert owner.service is not None
-        control = owner.service.control()
-        held = [each.tp for each in control.partitions()]
-        if not held:
-            return
-        wanted = sorted({self._rand.choice(held) for _ in range(self._rand.integer(1, 3))})
-        self._world.operation("drain")
-
-        async def drain() -> None:
-            with suppress(KafscaleError):
-                await control.drain(wanted, all_assigned=False, reason="simulation", deadline_seconds=5.0)
-
-        owner.process.spawn(drain)
-
-    async def _delete_records(self) -> None:
-        topic = self._rand.choice([topic for _, topic in sorted(self._world.topics.items())])
-        index = self._rand.integer(0, topic.partitions - 1)
-        before = -1 if self._rand.random() < 0.2 else self._rand.integer(0, 60)
-        await self._admin.delete_records(topic, index, before)

@@ -21,6 +21,8 @@ from tests.sim.history import EndState, FinalRead
 from tests.sim.world.world import World
 
 READ_SECONDS_MAX: Final = 120.0
+_SET_FOR_THE_TOPIC: Final = 1
+"""Kafka's DescribeConfigsResponse.ConfigSource.TOPIC_CONFIG."""
 
 
 class FinalReader(Reader):
@@ -66,6 +68,29 @@ class FinalReader(Reader):
                     await self.pause()
         return FinalRead(error=why)
 
+    async def configs(self, topic: str) -> dict[str, str]:
+        """What the topic has set. Raises TooSlowError where no gateway tells."""
+        asked = request(
+            "describe_configs",
+            resources=[{"resource_type": 2, "resource_name": topic, "configuration_keys": None}],
+        )
+        with trio.fail_after(READ_SECONDS_MAX):
+            while True:
+                try:
+                    connection = await self.connection()
+                    answer = await connection.ask("describe_configs", asked)
+                except Gone:
+                    self.disconnect()
+                else:
+                    (told,) = answer.results
+                    if told.error_code == ErrorCode.none:
+                        return {
+                            each.name: str(each.value)
+                            for each in told.configs
+                            if each.config_source == _SET_FOR_THE_TOPIC
+                        }
+                await self.pause()
+
     async def committed(self, group: GroupId) -> dict[tuple[str, TopicPartition], int]:
         """All offsets of a group."""
         asked = request(
@@ -103,6 +128,7 @@ async def end_state(world: World, groups: Iterable[GroupId], *, grace_seconds: f
     for topic in topics:
         for tp in _partitions(topic):
             reads[tp] = await reader.read(tp, topic.name)
+    told_configs = {topic.topic_id: await reader.configs(topic.name) for topic in topics}
     committed: dict[tuple[str, TopicPartition], int] = {}
     for group in groups:
         committed |= await reader.committed(group)
@@ -119,10 +145,16 @@ async def end_state(world: World, groups: Iterable[GroupId], *, grace_seconds: f
             keys.topic_partition_of(item.key): stored.partition_state(item).value
             for item in world.kv.items(keys.PARTITIONS)
         },
+        takers=frozenset(
+            each.owner_id
+            for each in (stored.owner(item).value for item in world.kv.items(keys.OWNERS))
+            if not each.draining
+        ),
         live_sessions=frozenset(each for each in live if each is not None),
         sessions=frozenset(SessionId(keys.last_id_of(item.key)) for item in world.kv.items(keys.SESSIONS)),
         bucket=world.bucket.objects(),
         committed=committed,
+        told_configs=told_configs,
         collected=True,
         grace_seconds=grace_seconds,
     )

@@ -40,6 +40,8 @@ VERSIONS: Final = {
     "delete_topics": (20, 6),
     "delete_records": (21, 2),
     "init_producer_id": (22, 4),
+    "describe_configs": (32, 4),
+    "create_partitions": (37, 3),
     "incremental_alter_configs": (44, 1),
 }
 

@@ -81,6 +81,7 @@ class Nemesis:
                 member.kv.faults.reset()
         if self._on.get("metadata_away"):
             self._on["metadata_away"] = 0
+            world.is_undisturbed = False
             world.history.add(NEMESIS, MetadataBack())
         await self._raise_all()
 
@@ -348,12 +349,13 @@ class Nemesis:
         clear = [
             each.tp
             for owner in world.owners()
-            if owner.service is not None
+            if owner.service is not None and owner.name not in world.leaving
             for each in owner.service.control().partitions()
             if each.phase.value == "open" and owner.ready.is_set()
         ]
         world.fault("metadata_outage")
         self._on["metadata_away"] = 1
+        world.is_undisturbed = True
         world.history.add(NEMESIS, DataPathClear(partitions=frozenset(clear)))
         world.history.add(NEMESIS, MetadataAway())
         replicas = world.replicas()
@@ -367,6 +369,7 @@ class Nemesis:
         world.history.add(NEMESIS, DataPathClear(partitions=frozenset()))
         world.history.add(NEMESIS, MetadataBack())
         self._on["metadata_away"] = 0
+        world.is_undisturbed = False
         for each in replicas:
             each.kv.faults.is_away = False
             if not world.members[each.name].process.alive:

@@ -25,13 +25,14 @@ class Workload:
         self._producers: dict[str, list[Producer]] = {}
         self._consumers: dict[str, list[Consumer]] = {}
 
-    def attend(self, topic: Topic, *, producers: int, consumers: int) -> None:
-        """Starts producers and consumers of the topic."""
+    def attend(self, topic: Topic, *, producers: int, consumers: int, since: int = 0) -> None:
+        """Starts producers and consumers of the topic, of its partitions from `since` on."""
+        among = range(since, topic.partitions)
         for _ in range(producers):
-            self._producers.setdefault(topic.name, []).append(self._producer(topic))
+            self._producers.setdefault(topic.name, []).append(self._producer(topic, among))
         for _ in range(consumers):
             self._number += 1
-            consumer = Consumer(self.world, f"c{self._number}", topic, self._some(topic.partitions))
+            consumer = Consumer(self.world, f"c{self._number}", topic, self._some(len(among), among))
             self._consumers.setdefault(topic.name, []).append(consumer)
             self._nursery.start_soon(consumer.run)
 
@@ -49,7 +50,7 @@ class Workload:
         for index in range(members):
             self._nursery.start_soon(GroupMember(self.world, f"{name}-{index}", group).run)
 
-    def _producer(self, topic: Topic) -> Producer:
+    def _producer(self, topic: Topic, among: range) -> Producer:
         self._number += 1
         kind = self._rand.random()
         idempotent = kind < 0.7
@@ -57,7 +58,7 @@ class Workload:
             self.world,
             f"p{self._number}",
             topic,
-            self._some(min(topic.partitions, 2) if idempotent else 1, of=topic.partitions),
+            self._some(min(len(among), 2) if idempotent else 1, among),
             idempotent=idempotent,
             acks=-1 if idempotent else self._rand.choice((-1, 1, 1, 0)),
             in_flight_max=self._rand.choice((1, 2, 5, 5)),
@@ -65,8 +66,8 @@ class Workload:
         self._nursery.start_soon(producer.run)
         return producer
 
-    def _some(self, count_max: int, *, of: int = 0) -> list[int]:
-        left = list(range(of or count_max))
+    def _some(self, count_max: int, among: range) -> list[int]:
+        left = list(among)
         found = []
         for _ in range(self._rand.integer(1, count_max)):
             found.append(self._rand.choice(left))

@@ -1,4 +1,5 @@
-"""All judges: one for each promise of the design, and those of groups and collection.
+"""All judges: one for each promise of the design, and those of groups, changes of topics, owners' shares and
+collection.
 
 Owns: the list. Does not own: any judgement.
 """
@@ -18,6 +19,8 @@ from tests.sim.checkers import (
     p6_data_path,
     p7_never_lies,
     p8_recreated,
+    shares,
+    topic_changes,
 )
 from tests.sim.checkers.violation import Violation
 from tests.sim.history import History
@@ -34,6 +37,8 @@ _MODULES = (
     p7_never_lies,
     p8_recreated,
     groups,
+    topic_changes,
+    shares,
     no_orphan,
     no_live_collected,
 )

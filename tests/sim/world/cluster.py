@@ -119,7 +119,12 @@ class ReplicaMember(Member):
 
     def __init__(self, ports: Ports, name: str, life: int) -> None:
         super().__init__(ports, name, life)
-        self.kv = KvPort(ports.kv, self.process, ports.rand(f"kv/{name}/{life}"))
+        self.kv = KvPort(
+            ports.kv,
+            self.process,
+            ports.rand(f"kv/{name}/{life}"),
+            calm_seconds=ports.plan.kv_seconds,
+        )
         self.service: Metadata | None = None
 
     async def _body(self) -> None:

@@ -3,8 +3,9 @@
 Owns: the sites (by AST: the denominator), which task is at which, what was hit. Does not own: the kill
 itself (world.py), starting again.
 Rules: 1 a site is an `await`, `async with` or `async for` of the modules that flush, take over, hand over,
-compact and collect; 2 it is hit when an owner was killed while one of its tasks was suspended there, at any
-depth of its calls; 3 what a seed aims at depends on the seed alone: the seeds in turn aim at all sites.
+compact and collect, but for what never waits (`async with aclosing`); 2 it is hit when an owner was killed
+while one of its tasks was suspended there, at any depth of its calls; 3 what a seed aims at depends on the
+seed alone: the seeds in turn aim at all sites.
 """
 
 import ast
@@ -91,7 +92,16 @@ def _awaits(node: ast.AST) -> Iterator[tuple[int, int]]:
         yield node.iter.lineno, node.iter.end_lineno or node.iter.lineno
     elif isinstance(node, ast.AsyncWith):
         for item in node.items:
+            if _never_waits(item.context_expr):
+                continue
             yield item.context_expr.lineno, item.context_expr.end_lineno or item.context_expr.lineno
+
+
+def _never_waits(entered: ast.expr) -> bool:
+    """`aclosing` is entered at once, and left when its generator has ended, which then closes at once."""
+    return (
+        isinstance(entered, ast.Call) and isinstance(entered.func, ast.Name) and entered.func.id == "aclosing"
+    )
 
 
 class KillPoints(trio.abc.Instrument):

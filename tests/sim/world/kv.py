@@ -1,7 +1,7 @@
 """The metadata store of the world, and the ways that replicas have to it.
 
-Owns: what the store ever held of partitions and assignments, a replica's faults. Does not own: the semantics
-(services/metadata/kv/memory.py).
+Owns: what the store ever held of topics, partitions and assignments, a replica's faults. Does not own: the
+semantics (services/metadata/kv/memory.py).
 Rules: 1 a transaction that was sent may be applied although its reply is lost; 2 a watch that breaks goes on
 from the last batch that was taken; 3 a dead replica sends nothing.
 """
@@ -28,7 +28,7 @@ from services.metadata.kv.port import (
     TxnResult,
     WatchBatch,
 )
-from tests.sim.facts import AssignmentCommitted, StateCommitted
+from tests.sim.facts import AssignmentCommitted, StateCommitted, TopicCommitted
 from tests.sim.history import History
 from tests.sim.world.process import SimProcess
 from tests.sim.world.trace import Trace
@@ -38,7 +38,7 @@ KV_STORE = "kv"
 
 
 class RecordedKV(MemoryKV):
-    """Tells the history what becomes true of partitions and assignments."""
+    """Tells the history what becomes true of topics, partitions and assignments."""
 
     def __init__(self, history: History, trace: Trace) -> None:
         super().__init__()
@@ -65,12 +65,19 @@ class RecordedKV(MemoryKV):
                 assignment = None if item is None else stored.assignment(item).value
                 tp = keys.topic_partition_of(op.key)
                 self._history.add(KV_STORE, AssignmentCommitted(tp=tp, assignment=assignment))
+            elif op.key.startswith(keys.TOPICS):
+                item = self._state.get(op.key)
+                topic = None if item is None else stored.topic(item).value
+                name = op.key.removeprefix(keys.TOPICS)
+                self._history.add(KV_STORE, TopicCommitted(name=name, topic=topic))
 
 
 @dataclass(slots=True, kw_only=True)
 class KvFaults:
     """What the way to the store does now; rates of the transactions."""
 
+    calm_seconds: tuple[float, float] = (0.0, 0.0)
+    """How long each way takes on a good day."""
     is_away: bool = False
     lost_request_rate: float = 0.0
     lost_reply_rate: float = 0.0
@@ -78,18 +85,23 @@ class KvFaults:
     """A leader is being elected: nothing is done, and that is known."""
     delay_seconds: tuple[float, float] = (0.0, 0.0)
 
+    def __post_init__(self) -> None:
+        self.reset()
+
     def reset(self) -> None:
         """All is well."""
         self.is_away = False
         self.lost_request_rate = self.lost_reply_rate = self.refused_rate = 0.0
-        self.delay_seconds = (0.0, 0.0)
+        self.delay_seconds = self.calm_seconds
 
 
 class KvPort:
     """A replica's own way to the store."""
 
-    def __init__(self, kv: RecordedKV, process: SimProcess, rand: Rand) -> None:
-        self.faults = KvFaults()
+    def __init__(
+        self, kv: RecordedKV, process: SimProcess, rand: Rand, *, calm_seconds: tuple[float, float]
+    ) -> None:
+        self.faults = KvFaults(calm_seconds=calm_seconds)
         self.lost = 0
         self._kv = kv
         self._process = process

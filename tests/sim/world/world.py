@@ -80,6 +80,10 @@ class World:
         self.counts = Counts()
         self.topics: dict[str, Topic] = {}
         """What the admin knows to exist, by name."""
+        self.leaving: set[str] = set()
+        """Owners that an admin drains, to stop them then."""
+        self.is_undisturbed = False
+        """Whether nobody may disturb owners now: a promise is looked at that is about nothing else (6)."""
         self.store_ports: list[StorePort] = []
         self.kv_ports: list[KvPort] = []
         self._acting_since = 0.0

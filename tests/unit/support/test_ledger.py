@@ -66,6 +66,17 @@ def test_a_record_without_acknowledgement_may_be_missing() -> None:
     assert history.kinds() == set()
 
 
+def test_what_is_below_the_log_start_may_be_gone_and_nothing_above_it() -> None:
+    history = _right()
+    for offset in range(8):
+        del history.read[Place(0, offset)]
+    starts = {0: 8}
+    assert history.ledger().judge(history.read, starts=starts) == []
+    del history.read[Place(0, 8)]
+    kinds = {violation.kind for violation in history.ledger().judge(history.read, starts=starts)}
+    assert kinds == {"lost", "hole"}
+
+
 def _lose_last(history: History) -> None:
     del history.read[Place(0, RECORDS - 1)]
 

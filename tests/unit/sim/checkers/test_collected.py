@@ -188,7 +188,7 @@ def test_a_run_without_time_for_collection_is_not_judged() -> None:
 def test_a_record_is_left_that_retention_had_to_take() -> None:
     telling = Telling()
     telling.produced("a", at=0, timestamp_ms=1_000)
-    telling.produced("b", at=1, timestamp_ms=9_000_000)
+    telling.produced("b", at=1, timestamp_ms=9_800_000)
     telling.wait(10_000)
     telling.add(None)
     retention = {"retention.ms": "60000"}
@@ -196,6 +196,15 @@ def test_a_record_is_left_that_retention_had_to_take() -> None:
     assert no_orphan.check(telling.end("a", "b")) == []
     (violation,) = no_orphan.check(telling.end("a", "b", configs=retention))
     assert violation.what.startswith("a at 0 ")
+
+
+def test_a_log_is_left_of_which_all_is_old() -> None:
+    for sent_ms, findings in ((9_000_000, 1), (9_800_000, 0)):
+        telling = Telling()
+        telling.produced("a", at=0, timestamp_ms=sent_ms)
+        telling.wait(10_000)
+        telling.add(None)
+        assert len(no_orphan.check(telling.end("a", configs={"retention.ms": "60000"}))) == findings
 
 
 def test_segments_are_left_below_the_log_start() -> None:

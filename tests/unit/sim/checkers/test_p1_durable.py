@@ -1,8 +1,9 @@
 """Promise 1, clause by clause: a history that keeps it, and histories that don't."""
 
 from tests.sim.checkers.p1_durable import check
-from tests.sim.events import ConfigsAsked
-from tests.unit.sim.checkers.telling import TOPIC, A, B, Telling
+from tests.sim.checkers.removal import STALE_SECONDS
+from tests.sim.events import ConfigsAcked, ConfigsAsked
+from tests.unit.sim.checkers.telling import OTHER, TOPIC, A, B, Telling
 
 
 def told() -> Telling:
@@ -148,6 +149,29 @@ def test_retention_by_time_takes_nothing_younger() -> None:
     telling.wait(59)
     telling.add(None)
     assert len(check(telling.end("c", log_start=2))) == 1
+
+
+def test_a_retention_counts_no_more_once_everybody_has_heard_of_another() -> None:
+    for heard_seconds, findings in ((STALE_SECONDS / 2, 0), (STALE_SECONDS, 1)):
+        telling = told()
+        sooner = telling.add(ConfigsAsked(topic_id=TOPIC, configs={"retention.ms": "60001"}))
+        telling.add(ConfigsAcked(call=sooner))
+        telling.wait(60 - heard_seconds)
+        later = telling.add(ConfigsAsked(topic_id=TOPIC, configs={"retention.ms": "-1"}))
+        telling.add(ConfigsAcked(call=later))
+        telling.wait(1000)
+        telling.add(None)
+        assert len(check(telling.end("c", log_start=2))) == findings
+
+
+def test_a_retention_of_unknown_outcome_counts_for_ever_and_for_later_topics_of_the_name() -> None:
+    telling = Telling()
+    telling.add(ConfigsAsked(topic_id=OTHER, topic="t", configs={"retention.ms": "60000"}))
+    telling.created(configs={"retention.ms": "-1"})
+    telling.produced("a", "b", at=0)
+    telling.wait(61)
+    telling.add(None)
+    assert check(telling.end(log_start=2)) == []
 
 
 def test_retention_by_size_leaves_what_it_has_to() -> None:
