@@ -18,6 +18,8 @@ _PATHS = {
     "serviceaccounts": f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts",
     "networkpolicies": f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies",
     "poddisruptionbudgets": f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
+    "horizontalpodautoscalers": f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers",
+    "cronjobs": f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs",
     "statefulsets": f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets",
 }
 _QUIET_SECONDS = 5.0
@@ -33,9 +35,9 @@ def cluster(world: World, operator: str) -> Iterator[Cluster]:
         yield cluster
 
 
-def objects(world: World) -> dict[str, Object]:
+def objects(world: World, name: str = "whole") -> dict[str, Object]:
     """The cluster's own, by kind and name."""
-    label = "app.kubernetes.io/instance=whole,app.kubernetes.io/managed-by=kafscale-operator"
+    label = f"{_of(name)},app.kubernetes.io/managed-by=kafscale-operator"
     return {
         f"{path}/{item['metadata']['name']}": item
         for path in _PATHS.values()
@@ -58,6 +60,40 @@ def test_what_is_right_is_left_alone(cluster: Cluster) -> None:
     world.call("PATCH", cluster.path, {"metadata": {"annotations": {"look": "again"}}}, content_type=MERGE)
     time.sleep(_QUIET_SECONDS)  # nothing to wait for: it must not happen
     assert writes(objects(world)) == before
+
+
+def test_a_spec_that_says_everything_is_applied_once(world: World, cluster: Cluster) -> None:
+    """What the API server makes of a field must not look like a change that somebody made."""
+    everywhere = {
+        "nodeSelector": {"disk": "of-no-node-here"},  # its pods wait: they are not what this is about
+        "zones": ["zone-a", "zone-b"],
+        "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "kafka", "effect": "NoSchedule"}],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "resources": {"requests": {"cpu": "1500m", "memory": "1024Mi"}, "limits": {"memory": "2G"}},
+    }
+    scaling = {"maxReplicas": 5, "cpuPercent": 60}
+    spec = cluster_spec(
+        NAMESPACE,
+        imagePullSecrets=["registry"],
+        gateway={**everywhere, "autoscaling": {**scaling, "connections": 100, "inFlightBytes": 1 << 28}},
+        owner={**everywhere, "autoscaling": {**scaling, "producedBytesPerSecond": 30_000_000}},
+        metadata=everywhere,
+        etcd={"managed": {"storageSize": "1Gi", "tolerations": everywhere["tolerations"]}},
+        listeners={
+            "advertisedMode": "instance",
+            "external": {"host": "kafka-{index}.example.com", "annotations": {"balancer": "inner"}},
+        },
+        config={"flushLingerMs": 0.5, "leaseSeconds": 6.5, "autoCreateTopics": False},
+    )
+    loaded = Cluster(world, NAMESPACE, "loaded")
+    loaded.create(spec)
+    wait_until(lambda: len(objects(world, "loaded")) >= 20, "all is made", seconds_max=60)
+    time.sleep(_QUIET_SECONDS)  # services get their load balancer's ports, HPAs their first look
+    before = writes(objects(world, "loaded"))
+    time.sleep(_QUIET_SECONDS)  # nothing to wait for: it must not happen
+    assert writes(objects(world, "loaded")) == before
+    world.call("DELETE", loaded.path)
+    wait_until(lambda: not objects(world, "loaded"), "all is gone", seconds_max=60)
 
 
 @pytest.mark.parametrize("seed", range(4))
