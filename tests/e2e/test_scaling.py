@@ -1,7 +1,9 @@
 """Scaling by the real HPA controller: the operator leaves the count alone, and load moves to new owners."""
 
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,10 +20,18 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def cluster(world: World, operator: str) -> Iterator[Cluster]:
     one = {"replicas": 1, "resources": SMALL}
+    by_connections = {
+        "minReplicas": 1,
+        "maxReplicas": 2,
+        "cpuPercent": 0,
+        "memoryPercent": 0,
+        "connections": 20,
+    }
+    gateway = {"autoscaling": by_connections, "resources": SMALL}
     # A load of some tenths of a core is far above this target: the controller wants more of them at once.
     eager = {"minReplicas": 1, "maxReplicas": 2, "cpuPercent": 50, "memoryPercent": 0}
     owner = {"autoscaling": eager, "resources": {"requests": {"cpu": "20m", "memory": "128Mi"}}}
-    spec = cluster_spec(NAMESPACE, gateway=one, metadata=one, owner=owner)
+    spec = cluster_spec(NAMESPACE, gateway=gateway, metadata=one, owner=owner)
     with open_cluster(world, NAMESPACE, "scaled", spec) as cluster:
         yield cluster
 
@@ -32,6 +42,15 @@ def test_load_brings_an_owner_and_partitions_go_to_it(cluster: Cluster) -> None:
         began = time.monotonic()
         cluster.wait_spread(2, seconds_max=120)
         assert time.monotonic() - began < 2 * MOVE_SECONDS_MAX
+
+
+def test_connections_bring_a_gateway(cluster: Cluster) -> None:
+    """By our own metric, as a metrics adapter serves it."""
+    host, _, port = cluster.bootstrap.rpartition(":")
+    with ExitStack() as connections:
+        for _ in range(50):
+            connections.enter_context(socket.create_connection((host, int(port)), timeout=30))
+        wait_until(lambda: len(cluster.pods("gateway")) == 2, "a second gateway", seconds_max=120)
 
 
 def test_the_operator_never_writes_the_count(cluster: Cluster) -> None:

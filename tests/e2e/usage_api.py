@@ -1,6 +1,6 @@
-"""Registers the agent's usage API as metrics.k8s.io, as a metrics server does.
+"""Registers what the agent serves as metrics.k8s.io and custom.metrics.k8s.io.
 
-Owns: the APIService and the Service that lead to the agent.
+Owns: the APIServices and the Service that lead to the agent.
 """
 
 from tests.e2e.api import Object
@@ -9,6 +9,26 @@ from tests.e2e.network import HOST_IP
 USAGE_PORT = 4443
 
 _NAME = {"name": "metrics-server", "namespace": "kube-system"}
+
+
+def _api_service(version: str, group: str) -> tuple[str, Object]:
+    return (
+        "/apis/apiregistration.k8s.io/v1/apiservices",
+        {
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": {"name": f"{version}.{group}"},
+            "spec": {
+                "service": {**_NAME, "port": 443},
+                "group": group,
+                "version": version,
+                "insecureSkipTLSVerify": True,
+                "groupPriorityMinimum": 100,
+                "versionPriority": 100,
+            },
+        },
+    )
+
 
 OBJECTS: list[tuple[str, Object]] = [
     (
@@ -31,20 +51,6 @@ OBJECTS: list[tuple[str, Object]] = [
             "endpoints": [{"addresses": [HOST_IP], "conditions": {"ready": True}}],
         },
     ),
-    (
-        "/apis/apiregistration.k8s.io/v1/apiservices",
-        {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": "v1beta1.metrics.k8s.io"},
-            "spec": {
-                "service": {**_NAME, "port": 443},
-                "group": "metrics.k8s.io",
-                "version": "v1beta1",
-                "insecureSkipTLSVerify": True,
-                "groupPriorityMinimum": 100,
-                "versionPriority": 100,
-            },
-        },
-    ),
+    _api_service("v1beta1", "metrics.k8s.io"),
+    _api_service("v1beta2", "custom.metrics.k8s.io"),
 ]

@@ -20,11 +20,11 @@ import trio
 
 from tests.e2e.api import MERGE, ApiError, Mirror, Name, Object, call, name_of
 from tests.e2e.network import HOST_IP
+from tests.e2e.node import own_metrics, usage
 from tests.e2e.node.container import Image
 from tests.e2e.node.names import Dns, records, resolv_conf
 from tests.e2e.node.pods import Pod, Tools
 from tests.e2e.node.services import Address, Proxy, cluster_addresses, endpoints_of
-from tests.e2e.node.usage import Meter, serve
 
 _LEASE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
@@ -62,7 +62,8 @@ class Agent:
     _mirrors: dict[str, Mirror] = field(default_factory=dict)
     _dirty: trio.Event = field(default_factory=trio.Event)
     _dns: Dns = field(default_factory=Dns)
-    _meter: Meter = field(default_factory=Meter)
+    _meter: usage.Meter = field(default_factory=usage.Meter)
+    _own_metrics: own_metrics.OwnMetrics = field(default_factory=own_metrics.OwnMetrics)
 
     async def run(self) -> None:
         """For ever."""
@@ -86,9 +87,9 @@ class Agent:
             nursery.start_soon(self._bind_claims)
             for outer, inner in self.settings.forwards.items():
                 nursery.start_soon(_forward, outer, inner)
-            serve(
-                self._meter, self._logs, (HOST_IP, self.settings.usage_port), Path(self.settings.certificate)
-            )
+            apis = {usage.ROOT: self._meter.answer, own_metrics.ROOT: self._own_metrics.answer}
+            address = (HOST_IP, self.settings.usage_port)
+            usage.serve(apis, self._logs, address, Path(self.settings.certificate))
             nursery.start_soon(self._measure)
 
     def _follow(self, nursery: trio.Nursery, plural: str, path: str) -> None:
@@ -186,6 +187,12 @@ class Agent:
                 for pod in self._pods.values()
             ]
             await trio.to_thread.run_sync(self._meter.look, running)
+            reachable = [
+                (name_of(pod.item), pod.item["metadata"].get("labels") or {}, pod.network.ip)
+                for pod in self._pods.values()
+                if pod.network is not None and any(each.ready for each in pod.containers)
+            ]
+            await trio.to_thread.run_sync(self._own_metrics.look, reachable)
             await trio.sleep(_LOOK_SECONDS)
 
     def _logs(self, target: str) -> bytes:

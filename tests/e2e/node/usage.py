@@ -20,7 +20,7 @@ import psutil
 
 from tests.e2e.api import Name, Object
 
-_ROOT = "/apis/metrics.k8s.io/v1beta1"
+ROOT = "/apis/metrics.k8s.io/v1beta1"
 _WINDOW_SECONDS = 5.0
 
 
@@ -67,16 +67,16 @@ class Meter:
     def answer(self, target: str) -> tuple[int, Object]:
         """The API's answer to a GET."""
         split = urlsplit(target)
-        if split.path == "/apis/metrics.k8s.io/v1beta1":
+        if split.path == ROOT:
             return 200, _resources()
-        parts = split.path.removeprefix(_ROOT).strip("/").split("/")
-        if not split.path.startswith(_ROOT) or parts[0] != "namespaces" or parts[2:3] != ["pods"]:
-            return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
+        parts = split.path.removeprefix(ROOT).strip("/").split("/")
+        if parts[0] != "namespaces" or parts[2:3] != ["pods"]:
+            return _unknown(target)
         wanted = parse_qs(split.query).get("labelSelector", [""])[0]
         items = [
             _pod_metrics(name, labels, used)
             for name, (labels, used) in self.usage.items()
-            if name.namespace == parts[1] and _selects(wanted, labels)
+            if name.namespace == parts[1] and selects(wanted, labels)
         ]
         if len(parts) == 4:
             one = [each for each in items if each["metadata"]["name"] == parts[3]]
@@ -89,8 +89,17 @@ class Meter:
         }
 
 
-def serve(meter: Meter, logs: Callable[[str], bytes], address: tuple[str, int], certificate: Path) -> None:
-    """In a thread of its own, until the process ends. `logs` answers a kubelet's /containerLogs/."""
+Answer = Callable[[str], tuple[int, Object]]
+"""The path and query of a GET -> status and JSON."""
+
+
+def serve(
+    apis: Mapping[str, Answer], logs: Callable[[str], bytes], address: tuple[str, int], certificate: Path
+) -> None:
+    """In a thread of its own, until the process ends.
+
+    `apis`: by the beginning of their paths; `logs` answers a kubelet's /containerLogs/.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -99,7 +108,8 @@ def serve(meter: Meter, logs: Callable[[str], bytes], address: tuple[str, int], 
             if self.path.startswith("/containerLogs/"):
                 status, kind, body = 200, "text/plain", logs(self.path)
             else:
-                status, answer = meter.answer(self.path)
+                api = next((api for root, api in apis.items() if self.path.startswith(root)), _unknown)
+                status, answer = api(self.path)
                 kind, body = "application/json", json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", kind)
@@ -117,6 +127,10 @@ def serve(meter: Meter, logs: Callable[[str], bytes], address: tuple[str, int], 
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
+def _unknown(target: str) -> tuple[int, Object]:
+    return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "message": target}
+
+
 def _tree(pid: int) -> tuple[float, int] | None:
     """CPU seconds and resident bytes of a process and its children."""
     try:
@@ -132,7 +146,7 @@ def _tree(pid: int) -> tuple[float, int] | None:
     return seconds, int(memory)
 
 
-def _selects(selector: str, labels: Mapping[str, Any]) -> bool:
+def selects(selector: str, labels: Mapping[str, Any]) -> bool:
     """Of `key=value` conditions only, which is what an HPA's scale target has here."""
     pairs = [each.partition("=") for each in selector.split(",") if each]
     return all(labels.get(key) == value.lstrip("=") for key, _, value in pairs)
