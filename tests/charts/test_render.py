@@ -120,6 +120,13 @@ def test_pods_are_closed_in(rendered: Rendered) -> None:
         assert spec["automountServiceAccountToken"] is (container["name"] == "operator")
 
 
+def test_a_gateway_goes_on_accepting_until_others_have_heard_that_it_leaves(rendered: Rendered) -> None:
+    for workload in rendered.workloads():
+        container = pod(workload)["containers"][0]
+        hook = {"preStop": {"exec": {"command": ["sleep", "3"]}}}
+        assert container.get("lifecycle") == (hook if container["name"] == "gateway" else None)
+
+
 def test_probes_and_ports(rendered: Rendered) -> None:
     ports = {
         "gateway": {KAFKA, ADMIN},

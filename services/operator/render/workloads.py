@@ -35,6 +35,8 @@ _PORTS = {
 }
 _GRACE_SECONDS = 15
 """What a pod gets beyond its own drain before it is killed."""
+_LEAVE_SECONDS = "3"
+"""A gateway goes on accepting until proxies and load balancers have heard that it leaves."""
 
 
 Service = Gateways | Owners | Metadata
@@ -133,6 +135,9 @@ def _container(
         "startupProbe": _probe("/readyz", period_seconds=2, failures=150),
         "readinessProbe": _probe("/readyz", period_seconds=5, failures=2),
         "livenessProbe": _probe("/healthz", period_seconds=10, failures=6),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", _LEAVE_SECONDS]}}}
+        if component == GATEWAY
+        else {},
     }
 
 

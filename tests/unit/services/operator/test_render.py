@@ -179,6 +179,17 @@ def test_gateways_have_the_certificate_of_the_listeners_and_nobody_else() -> Non
             assert paths == ["/tmp"]
 
 
+def test_a_gateway_goes_on_accepting_until_others_have_heard_that_it_leaves() -> None:
+    """Owners and replicas are told to peers by their leases: they leave at once."""
+    hooks = {
+        name: item["spec"]["template"]["spec"]["containers"][0].get("lifecycle")
+        for (kind, name), item in by_name().items()
+        if kind == "StatefulSet"
+    }
+    leaves = {"preStop": {"exec": {"command": ["sleep", "3"]}}}
+    assert hooks == {"kafka-gateway": leaves, "kafka-partition-owner": None, "kafka-metadata": None}
+
+
 def test_zones_are_a_condition_of_every_node_term() -> None:
     terms = [{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}, {"matchFields": []}]
     asked = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}

@@ -42,7 +42,8 @@ livenessProbe:
   failureThreshold: 6
 {{- end -}}
 
-{{/* A container. Takes root, component, module, ports (list of name and port), env (YAML). */}}
+{{/* A container. Takes root, component, module, ports (list of name and port), env (YAML), leaveSeconds: how long it
+goes on accepting after it is told to stop, until proxies and load balancers have heard that it leaves. */}}
 {{- define "kafscale.container" -}}
 - name: {{ .component }}
   image: {{ include "kafscale.image" .root }}
@@ -57,6 +58,12 @@ livenessProbe:
       protocol: TCP
     {{- end }}
   {{- include "kafscale.probes" . | nindent 2 }}
+  {{- with .leaveSeconds }}
+  lifecycle:
+    preStop:
+      exec:
+        command: [sleep, {{ . | quote }}]
+  {{- end }}
   resources:
     {{- toYaml .root.Values.resources | nindent 4 }}
   securityContext:
