@@ -31,8 +31,9 @@ class TopicDefaults(BaseModel):
 
     @model_validator(mode="after")
     def _keeps_something(self) -> Self:
-        if self.default_retention_ms == 0:
-            raise ValueError("KAFSCALE_DEFAULT_RETENTION_MS must be at least 1, or -1 for no limit")
+        for name in ("default_retention_ms", "default_retention_bytes"):
+            if getattr(self, name) == 0:
+                raise ValueError(f"KAFSCALE_{name.upper()} must be at least 1, or -1 for no limit")
         return self
 
     def topic_defaults(self) -> Mapping[str, str]:

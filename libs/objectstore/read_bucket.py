@@ -19,6 +19,7 @@ from libs.objectstore.port import ObjectReader, ObjectStore
 
 log = structlog.get_logger(__name__)
 
+_COPY_SECONDS_MAX = 3.0
 _PAUSE = Backoff(first_seconds=2.0, max_seconds=60.0)
 
 
@@ -37,7 +38,7 @@ class ReadBucket:
         asked_at = trio.current_time()
         if asked_at >= self._not_before:
             try:
-                data = await self._copy.get(key, start=start, length=length)
+                data = await self._ask_copy(key, start, length)
                 self._failures = 0
                 if data:  # none: as far as it is there, it is another object than the caller means
                     return data
@@ -46,6 +47,12 @@ class ReadBucket:
             except KafscaleError as error:
                 self._leave_alone(error, asked_at)
         return await self._bucket.get(key, start=start, length=length)
+
+    async def _ask_copy(self, key: str, start: int, length: int | None) -> bytes:
+        """Within the time, whatever takes it: a thread, a connection, or an answer that trickles."""
+        with trio.move_on_after(_COPY_SECONDS_MAX):
+            return await self._copy.get(key, start=start, length=length)
+        raise Unavailable(f"the copy gave no whole answer within {_COPY_SECONDS_MAX:g} s")
 
     def _leave_alone(self, error: KafscaleError, asked_at: float) -> None:
         if asked_at < self._not_before:

@@ -25,6 +25,7 @@ from services.gateway.codec import API_VERSIONS_KEY, Schema, read_body, read_hea
 from services.gateway.context import Gateway
 from services.gateway.framing import FrameReader
 from services.gateway.handler import Handler, Request, Started
+from services.gateway.tls import send_bytes_max
 
 _RECEIVE_BYTES_MIN: Final = 16 * 1024
 _AHEAD_BYTES_MAX: Final = 64 * 1024
@@ -64,6 +65,7 @@ class Connection:
         peer: str,
     ) -> None:
         self._stream = stream
+        self._send_bytes_max = send_bytes_max(stream, _SEND_BYTES_MAX)
         self._gateway = gateway
         self._handlers = handlers
         self._budget = budget
@@ -253,8 +255,8 @@ class Connection:
     async def _send(self, turn: _Turn, response: Entity) -> int:
         sent = 0
         for chunk in turn.request.schema.write_response(turn.request.header.correlation_id, response):
-            for start in range(0, len(chunk), _SEND_BYTES_MAX):
-                part = memoryview(chunk)[start : start + _SEND_BYTES_MAX]
+            for start in range(0, len(chunk), self._send_bytes_max):
+                part = memoryview(chunk)[start : start + self._send_bytes_max]
                 with trio.move_on_after(self._gateway.options.connection_stall_seconds) as patience:
                     await self._stream.send_all(part)
                 if patience.cancelled_caught:

@@ -17,9 +17,9 @@ Strings = dict[str, str]
 
 
 class Model(BaseModel):
-    """camelCase outside, frozen, no unknown fields."""
+    """camelCase outside, frozen. A field that is not known here is a newer CRD's, and no error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
 class Autoscaling(Model):
@@ -101,7 +101,7 @@ class EtcdTls(Model):
 
 
 class ManagedEtcd(Model):
-    image: str = "kafscale-etcd:0.1.0"
+    image: str = ""
     storage_size: str = "8Gi"
     storage_class_name: str = ""
     resources: dict[str, Any] = Field(default_factory=dict)
@@ -156,8 +156,8 @@ class DefaultRetention(Model):
 
     @model_validator(mode="after")
     def _keeps_something(self) -> Self:
-        if self.ms == 0:
-            raise ValueError("ms must be at least 1, or -1 for no limit")
+        if 0 in (self.ms, self.bytes):
+            raise ValueError("ms and bytes must be at least 1, or -1 for no limit")
         return self
 
 

@@ -47,7 +47,7 @@ def notes(helm: Helm, folder: Path, values: str, *more: str) -> str:
 )
 def test_next_steps(values: str, told: list[str], not_told: list[str], helm: Helm, tmp_path: Path) -> None:
     said = notes(helm, tmp_path, values)
-    assert "kubectl apply --server-side --filename charts/kafscale/crds" in said
+    assert "kubectl apply --server-side --force-conflicts --filename charts/kafscale/crds" in said
     assert not [words for words in told if words not in said], said
     assert not [words for words in not_told if words in said], said
 

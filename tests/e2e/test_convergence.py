@@ -82,8 +82,15 @@ def test_a_spec_that_says_everything_is_applied_once(world: World, cluster: Clus
         listeners={
             "advertisedMode": "instance",
             "external": {"host": "kafka-{index}.example.com", "annotations": {"balancer": "inner"}},
+            "tlsSecret": "kafka-tls",
         },
-        config={"flushLingerMs": 0.5, "leaseSeconds": 6.5, "autoCreateTopics": False},
+        config={
+            "flushLingerMs": 0.5,
+            "leaseSeconds": 6.5,
+            "autoCreateTopics": False,
+            "defaultRetention": {"ms": -1, "bytes": 1 << 40},
+        },
+        s3={"bucket": NAMESPACE, "readBucket": "copy", "kmsKey": "alias/records", "prefix": "loaded"},
     )
     loaded = Cluster(world, NAMESPACE, "loaded")
     loaded.create(spec)

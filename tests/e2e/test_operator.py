@@ -131,8 +131,8 @@ def test_owners_from_three_to_five_to_two(cluster: Cluster, told: list[str]) -> 
 
 def test_a_deleted_and_an_evicted_pod_lose_nothing(cluster: Cluster, told: list[str]) -> None:
     world = cluster.world
-    cluster.wait_spread(3)
     with cluster.load("deleted") as (load, _):
+        cluster.wait_spread(3)
         began = time.monotonic()
         before = cluster.uids(OWNER)
         world.kubectl("delete", "pod", "events-partition-owner-0", "--namespace", NAMESPACE)

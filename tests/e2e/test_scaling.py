@@ -13,6 +13,7 @@ from tests.e2e.control_plane import wait_until
 from tests.e2e.world import World
 
 NAMESPACE = "scaled"
+AUTOSCALERS = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers"
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,7 +51,12 @@ def test_connections_bring_a_gateway(cluster: Cluster) -> None:
     with ExitStack() as connections:
         for _ in range(50):
             connections.enter_context(socket.create_connection((host, int(port)), timeout=30))
-        wait_until(lambda: len(cluster.pods("gateway")) == 2, "a second gateway", seconds_max=120)
+        try:
+            wait_until(lambda: len(cluster.pods("gateway")) == 2, "a second gateway", seconds_max=60)
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}; {cluster.world.call('GET', AUTOSCALERS + '/scaled-gateway')['status']}"
+            ) from error
 
 
 def test_the_operator_never_writes_the_count(cluster: Cluster) -> None:

@@ -38,11 +38,17 @@ def _build(targets: Sequence[str], *, base: str, build_base: str, tag: str) -> N
         raise ToolchainError(f"unknown target {', '.join(unknown)}; there are {', '.join(TARGETS)}")
     need(("buildah",))
     buildah, missing = Buildah(), missing_services(ROOT)
+    failed: list[str] = []
     for target in targets:
         if target in missing:
             _say(f"{target}: left out, its service is not in this tree")
-        else:
+            continue
+        try:
             _say(f"{target}: {build(buildah, target, base=base, build_base=build_base, tag=tag)}")
+        except ToolchainError as error:
+            failed.append(f"{target}: {error}")
+    if failed:
+        raise ToolchainError("; ".join(failed))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from services.operator.render.common import (
     ETCD,
     ETCD_PEER_PORT,
     ETCD_PORT,
+    VERSION,
     Context,
     container_security,
     make,
@@ -23,6 +24,16 @@ from services.operator.render.settings import ETCD_MEMBERS, managed_endpoints
 from services.operator.spec import ManagedEtcd
 
 _QUOTA_BYTES = 4 * 1024**3
+
+
+def image(context: Context, asked: ManagedEtcd) -> str:
+    """The one asked for, else the one that is built and kept beside the operator's default image."""
+    if asked.image:
+        return asked.image
+    name, _, digest = context.default_image.partition("@")
+    folder, slash, last = name.rpartition("/")
+    repository, _, tag = last.partition(":")
+    return f"{folder}{slash}{repository}-etcd:{VERSION if digest or not tag else tag}"
 
 
 def stateful_set(context: Context, asked: ManagedEtcd) -> Object:
@@ -65,13 +76,14 @@ def _pod(context: Context, asked: ManagedEtcd) -> dict[str, Any]:
         "serviceAccountName": context.name(ETCD),
         "enableServiceLinks": False,
         "securityContext": pod_security(),
+        "imagePullSecrets": [{"name": name} for name in context.cluster.spec.image_pull_secrets],
         "priorityClassName": asked.priority_class_name,
         "tolerations": list(asked.tolerations),
         "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [other_node]}},
         "containers": [
             {
                 "name": ETCD,
-                "image": asked.image,
+                "image": image(context, asked),
                 "command": ["etcd"],
                 "env": _env(context),
                 "ports": [
@@ -131,11 +143,12 @@ def defragmentation(context: Context, asked: ManagedEtcd) -> Object:
         "enableServiceLinks": False,
         "restartPolicy": "Never",
         "securityContext": pod_security(),
+        "imagePullSecrets": [{"name": name} for name in context.cluster.spec.image_pull_secrets],
         "tolerations": list(asked.tolerations),
         "containers": [
             {
                 "name": "defragment",
-                "image": asked.image,
+                "image": image(context, asked),
                 "command": ["etcdctl", "defrag", "--command-timeout=60s", f"--endpoints={endpoints}"],
                 "securityContext": container_security(),
             }

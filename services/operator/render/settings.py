@@ -22,7 +22,7 @@ from services.operator.render.common import (
     Context,
     make,
 )
-from services.operator.spec import Component
+from services.operator.spec import Component, Model
 
 ETCD_MEMBERS = 3
 ETCD_TLS_PATH = "/etc/kafscale/etcd-tls"
@@ -73,8 +73,8 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_KAFKA_TLS_KEY_FILE": f"{KAFKA_TLS_PATH}/tls.key" if listeners.tls_secret else None,
         "KAFSCALE_AUTO_CREATE_TOPICS": config.auto_create_topics,
         "KAFSCALE_DEFAULT_PARTITIONS": config.default_partitions,
-        "KAFSCALE_DEFAULT_RETENTION_BYTES": config.default_retention.bytes,
-        "KAFSCALE_DEFAULT_RETENTION_MS": config.default_retention.ms,
+        "KAFSCALE_DEFAULT_RETENTION_BYTES": _unless_default(config.default_retention, "bytes"),
+        "KAFSCALE_DEFAULT_RETENTION_MS": _unless_default(config.default_retention, "ms"),
         "KAFSCALE_LEASE_SECONDS": config.lease_seconds,
         "KAFSCALE_ETCD_ENDPOINTS": ",".join(spec.etcd.endpoints or managed_endpoints(context)),
         "KAFSCALE_ETCD_CA_FILE": f"{ETCD_TLS_PATH}/ca.crt" if tls else None,
@@ -95,6 +95,12 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_SNAPSHOT_SECONDS": config.snapshot_seconds,
     }
     return {key: text for key, value in values.items() if (text := _text(value))}
+
+
+def _unless_default(asked: Model, field: str) -> Any:
+    """None where it is the default: an older image, which refuses what it does not know, goes on running."""
+    value = getattr(asked, field)
+    return None if value == type(asked).model_fields[field].default else value
 
 
 def _text(value: Any) -> str:

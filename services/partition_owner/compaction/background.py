@@ -248,6 +248,8 @@ class Background:
         except Moved:
             log.info("compaction_ended", tp=str(partition.tp), reason=error.message)
             return
+        except KafscaleError as unknown:
+            log.warning("alarm_not_checked", tp=str(partition.tp), error=unknown.message)
         if partition.appendable:
             log.error("compaction_corrupt", tp=str(partition.tp), error=error.message)
 

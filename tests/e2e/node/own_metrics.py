@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -80,7 +80,7 @@ class OwnMetrics:
                 "groupVersion": "custom.metrics.k8s.io/v1beta2",
                 "resources": [],
             }
-        parts = split.path.removeprefix(ROOT).strip("/").split("/")
+        parts = unquote(split.path).removeprefix(ROOT).strip("/").split("/")
         if len(parts) != 5 or (parts[0], *parts[2:4]) != ("namespaces", "pods", "*"):
             return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
         selector = parse_qs(split.query).get("labelSelector", [""])[0]

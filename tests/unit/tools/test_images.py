@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tools.images import __main__ as images_main
 from tools.images.__main__ import main
 from tools.images.base import Mirror, choose_mirror
 from tools.images.buildah import BASE, build_command, need, pip_source
@@ -136,6 +137,24 @@ def test_an_unknown_target_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["build", "gatway"]) == 1
     told = capsys.readouterr().err
     assert told == f"images: unknown target gatway; there are {', '.join(TARGETS)}\n"
+
+
+def test_one_that_can_not_be_built_keeps_no_other_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def built(_: object, target: str, **__: str) -> str:
+        if target == "etcd":
+            raise ToolchainError("go is missing")
+        return target
+
+    monkeypatch.setattr(images_main, "build", built)
+    monkeypatch.setattr(images_main, "need", lambda _: None)
+    assert main(["build"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        *(f"images: {one}: {one}" for one in TARGETS if one != "etcd"),
+        "images: etcd: go is missing",
+    ]
 
 
 def test_an_image_says_how_it_is_run() -> None:

@@ -1,6 +1,7 @@
 """Reads by way of a copy: it can only help."""
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from libs.concurrency.clock import ManualClock
@@ -112,3 +113,16 @@ def test_it_is_measured_apart() -> None:
 
     CopyRecorder(Recorded()).observe("get", "notfound", 0.1, 0)
     assert seen == [("read_bucket_get", "notfound")]
+
+
+async def test_an_answer_that_trickles_is_not_waited_for(both: Both, autojump_clock: MockClock) -> None:
+    async def trickling(key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        await trio.sleep(60)
+        return b"late"
+
+    both.copy.get = trickling  # type: ignore[method-assign]
+    began = trio.current_time()
+    assert await both.reads.get("a", start=2, length=3) == b"234"
+    assert trio.current_time() - began == pytest.approx(3.0)
+    assert await both.reads.get("a", start=2, length=3) == b"234"
+    assert trio.current_time() - began == pytest.approx(3.0), "it is left alone for a while"

@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from libs.model.errors import Invalid
 from services.gateway import tls
 from services.gateway.config import GatewaySettings
-from services.gateway.tls import LOOK_SECONDS, KafkaTls
+from services.gateway.tls import LOOK_SECONDS, KafkaTls, send_bytes_max
 from tests.support.certificates import ServerCertificate, issue
 from tests.unit.services.gateway.client import Client, connected
 from tests.unit.services.gateway.cluster import Served, open_served
@@ -270,3 +270,14 @@ def test_one_without_the_other_is_refused(name: str) -> None:
     environ = {"KAFSCALE_METADATA_ADDRESSES": "a:1", f"KAFSCALE_KAFKA_TLS_{name}_FILE": "x"}
     with pytest.raises(Invalid, match="go together"):
         GatewaySettings.load(argv=[], environ=environ)
+
+
+async def test_a_session_keeps_no_buffer_as_large_as_its_largest_answer(
+    certificate: ServerCertificate,
+) -> None:
+    """OpenSSL keeps what it once needed: records of 16 KiB are what it has anyway."""
+    async with served_by(certificate) as served, connected_by_tls(served, certificate) as client:
+        await client.ask(18, 0)
+        assert send_bytes_max(client.stream, 1 << 20) == 16 * 1024
+    async with open_served() as served, connected(served.port) as plain:
+        assert send_bytes_max(plain.stream, 1 << 20) == 1 << 20

@@ -120,7 +120,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "config": _optional(
             autoCreateTopics=st.booleans(),
             defaultRetention=_optional(
-                ms=st.sampled_from([-1, 1, 2**63 - 1]), bytes=st.sampled_from([-1, 0, 10**12])
+                ms=st.sampled_from([-1, 1, 2**63 - 1]), bytes=st.sampled_from([-1, 1, 10**12])
             ),
             flushLingerMs=st.sampled_from([0, 1, 2.5]),
             flushPutsPerSecond=st.sampled_from([0, 20]),

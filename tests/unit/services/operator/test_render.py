@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,38 @@ def test_a_gateway_goes_on_accepting_until_others_have_heard_that_it_leaves() ->
     }
     leaves = {"preStop": {"exec": {"command": ["sleep", "3"]}}}
     assert hooks == {"kafka-gateway": leaves, "kafka-partition-owner": None, "kafka-metadata": None}
+
+
+def test_a_setting_at_its_default_is_not_told_to_images_that_may_be_older() -> None:
+    config = by_name()["ConfigMap", "kafka-config"]["data"]
+    assert not [name for name in config if "RETENTION" in name]
+    changed = by_name({"config": {"defaultRetention": {"ms": -1}}})["ConfigMap", "kafka-config"]["data"]
+    assert {name: text for name, text in changed.items() if "RETENTION" in name} == {
+        "KAFSCALE_DEFAULT_RETENTION_MS": "-1"
+    }
+
+
+def test_a_field_of_a_newer_crd_is_no_error() -> None:
+    assert by_name({"config": {"notYetKnown": 1}, "notYetKnown": {}}) == by_name()
+
+
+@pytest.mark.parametrize(
+    ("default", "etcd"),
+    [
+        ("kafscale:0.1.0", "kafscale-etcd:0.1.0"),
+        ("host:5000/some/kafscale:2", "host:5000/some/kafscale-etcd:2"),
+        ("host:5000/kafscale", "host:5000/kafscale-etcd:0.1.0"),
+        ("host/kafscale:3@sha256:0f", "host/kafscale-etcd:0.1.0"),
+    ],
+)
+def test_a_managed_etcds_image_is_beside_the_operators(default: str, etcd: str) -> None:
+    made = context({"etcd": {"managed": {}}, "imagePullSecrets": ["registry"]})
+    items = {item["metadata"]["name"]: item for item in render(replace(made, default_image=default))}
+    member = items["kafka-etcd"]["spec"]["template"]["spec"]
+    job = items["kafka-etcd-defragment"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    for pod in (member, job):
+        assert pod["containers"][0]["image"] == etcd
+        assert pod["imagePullSecrets"] == [{"name": "registry"}]
 
 
 def test_zones_are_a_condition_of_every_node_term() -> None:
