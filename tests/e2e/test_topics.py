@@ -21,13 +21,13 @@ pytestmark = pytest.mark.timeout(600)
 def cluster(world: World, operator: str) -> Iterator[Cluster]:
     one = {"replicas": 1, "resources": SMALL}
     spec = cluster_spec(NAMESPACE, gateway=one, owner=one, metadata=one)
-    with open_cluster(world, NAMESPACE, "events", spec) as cluster:
+    with open_cluster(world, NAMESPACE, "topical", spec) as cluster:
         yield cluster
 
 
 def resource(name: str, **spec: object) -> Object:
     kind = {"apiVersion": "kafscale.io/v1alpha1", "kind": "KafscaleTopic", "metadata": {"name": name}}
-    return {**kind, "spec": {"clusterRef": "events", **spec}}
+    return {**kind, "spec": {"clusterRef": "topical", **spec}}
 
 
 def topics_of(cluster: Cluster) -> list[str]:
