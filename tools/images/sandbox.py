@@ -20,14 +20,14 @@ PROGRAMS = ("unshare", "mount", "setpriv", "chroot", "sh")
 
 # Mounts go with the namespace, which goes with its last process.
 _ENTER = """set -e
-root=$1 data=$2 user=$3 mount=$4 setpriv=$5 chroot=$6
-shift 6
+root=$1 data=$2 user=$3 mount=$4 setpriv=$5 chroot=$6 at=$7
+shift 7
 $mount --bind "$root" "$root"
 $mount -o remount,bind,ro "$root"
 $mount -t proc proc "$root/proc"
 $mount --rbind /dev "$root/dev"
 $mount -t tmpfs -o mode=1777 tmp "$root/tmp"
-$mount --bind "$data" "$root/data"
+$mount --bind "$data" "$root$at"
 exec $setpriv --no-new-privs $chroot --userspec="$user" --groups= "$root" "$@"
 """
 
@@ -85,13 +85,14 @@ def start(
     env: Mapping[str, str] | None = None,
     stdin: IO[str] | int = subprocess.DEVNULL,
     output: IO[str] | int = subprocess.PIPE,
+    data_path: str = "/data",
 ) -> subprocess.Popen[str]:
-    """Starts `command` in the image, with `data` at /data and `env` on top of the image's."""
+    """Starts `command` in the image, with `data` at `data_path` and `env` on top of the image's."""
     outside = {name: _path_of(name) for name in PROGRAMS}
     enter = (outside["unshare"], "--mount", outside["sh"], "-c", _ENTER, "enter", str(image.root), str(data))
     programs = (outside["mount"], outside["setpriv"], outside["chroot"])
     return subprocess.Popen(
-        (*enter, image.config.user, *programs, *command),
+        (*enter, image.config.user, *programs, data_path, *command),
         env={**image.config.env, **(env or {})},
         stdin=stdin,
         stdout=output,
@@ -100,10 +101,17 @@ def start(
     )
 
 
-def run(image: Image, data: Path, command: Sequence[str], *, script: Path | None = None) -> tuple[int, str]:
+def run(
+    image: Image,
+    data: Path,
+    command: Sequence[str],
+    *,
+    script: Path | None = None,
+    data_path: str = "/data",
+) -> tuple[int, str]:
     """The exit code of a command and what it printed; `script` is what it reads."""
     if script is None:
-        process = start(image, data, command)
+        process = start(image, data, command, data_path=data_path)
         printed, _ = process.communicate(timeout=60)
     else:
         with script.open() as text, start(image, data, command, stdin=text) as process:
