@@ -23,6 +23,27 @@ _PATHS = {
     "statefulsets": f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets",
 }
 _QUIET_SECONDS = 5.0
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_SERVICE_MONITORS: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                },
+            }
+        ],
+    },
+}
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -103,6 +124,21 @@ def test_a_spec_that_says_everything_is_applied_once(world: World, cluster: Clus
     wait_until(lambda: not objects(world, "loaded"), "all is gone", seconds_max=60)
 
 
+def test_a_service_monitor_comes_and_goes_as_asked(world: World, cluster: Cluster) -> None:
+    """The Prometheus operator's kind, of which only the name is here: its CRD may be installed after ours."""
+    if world.get(f"{_CRDS}/servicemonitors.monitoring.coreos.com") is None:
+        world.call("POST", _CRDS, _SERVICE_MONITORS)
+    path = f"/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/servicemonitors/whole-metrics"
+    monitor = {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}
+    cluster.change(metrics={"serviceMonitor": monitor})
+    wait_until(lambda: _found(world, path), "it is made", seconds_max=90)
+    made = world.call("GET", path)
+    assert made["metadata"]["labels"]["release"] == "prometheus"
+    assert made["spec"]["endpoints"][0]["interval"] == "15s"
+    cluster.change(metrics={"serviceMonitor": {"enabled": False}})
+    wait_until(lambda: not _found(world, path), "it is gone", seconds_max=90)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_any_part_of_it_becomes_the_whole_again(cluster: Cluster, seed: int) -> None:
     world = cluster.world
@@ -136,6 +172,10 @@ def test_what_is_somebody_elses_is_left_alone(world: World, cluster: Cluster) ->
     wait_until(lambda: not world.listed(_PATHS["statefulsets"], _of("taken")), "all is gone", seconds_max=60)
     assert world.get(path) is not None
     assert world.listed(_PATHS["statefulsets"], _of("whole"))
+
+
+def _found(world: World, path: str) -> bool:
+    return world.get(path) is not None
 
 
 def _of(name: str) -> str:

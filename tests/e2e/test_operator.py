@@ -1,5 +1,6 @@
 """A KafscaleCluster on a real control plane: made, used by clients, changed and scaled under their load."""
 
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from tests.support.java import must_run
 
 NAMESPACE = "kafka"
 ROLL_SECONDS_MAX = 300.0
+KILLS = 5
 PAUSE_SECONDS_MAX = 1.0
 BUSY_FACTOR = 5.0
 """One small machine runs all nodes, the control plane and the clients: what is held to a second on a machine
@@ -185,25 +187,29 @@ def test_a_permission_that_is_missing_is_named(cluster: Cluster) -> None:
     cluster.wait_ready()
 
 
-def test_the_operator_and_the_api_server_may_die_at_any_moment(cluster: Cluster, operator: str) -> None:
-    world = cluster.world
+@pytest.mark.parametrize("seed", range(2))
+def test_the_operator_and_the_api_server_may_die_at_any_moment(
+    cluster: Cluster, operator: str, seed: int
+) -> None:
+    """Every few seconds of a roll all of the operator's pods at once; in the middle of it the API server."""
+    world, draw = cluster.world, random.Random(seed)
     before = cluster.uids(OWNER)
-    with cluster.load("operated"):
-        cluster.change(config={"snapshotSeconds": 301})
-        wait_until(lambda: cluster.uids(OWNER) != before, "the roll began", seconds_max=120)
-        for pod in world.pods(operator, "operator"):
-            world.kubectl(
-                "delete",
-                "pod",
-                pod["metadata"]["name"],
-                "--namespace",
-                operator,
-                "--grace-period=0",
-                "--force",
-            )
-        world.plane.restart_api_server()
+    with cluster.load(f"operated-{seed}"):
+        cluster.change(config={"snapshotSeconds": 301 + seed})
+        for number in range(KILLS):
+            time.sleep(draw.uniform(0.5, 6.0))
+            kill_operator(world, operator)
+            if number == KILLS // 2:
+                world.plane.restart_api_server()
         wait_until(lambda: cluster.all_new(OWNER, before), "every owner is new", seconds_max=ROLL_SECONDS_MAX)
         cluster.wait_settled(ROLL_SECONDS_MAX)
+
+
+def kill_operator(world: World, namespace: str) -> None:
+    """SIGKILL for each pod of it."""
+    for pod in world.pods(namespace, "operator"):
+        options = ("--namespace", namespace, "--grace-period=0", "--force", "--wait=false")
+        world.kubectl("delete", "pod", pod["metadata"]["name"], *options)
 
 
 def _is_new(cluster: Cluster, before: dict[str, str], name: str) -> bool:
