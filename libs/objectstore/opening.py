@@ -21,14 +21,11 @@ from libs.objectstore.pools import store_threads
 from libs.objectstore.port import ObjectReader, ObjectStore
 from libs.objectstore.prefixed import PrefixedObjectStore
 from libs.objectstore.probe import probe, refuse_dangerous_rules
-from libs.objectstore.read_bucket import CopyRecorder, ReadBucket, check_read_bucket
+from libs.objectstore.read_bucket import COPY_SECONDS_MAX, CopyRecorder, ReadBucket, check_read_bucket
 from libs.objectstore.retrying import RetryingObjectStore
 
 if TYPE_CHECKING:
     from libs.objectstore.s3 import S3ObjectStore
-
-_COPY_SECONDS_MAX = 3.0
-"""How long a copy may take to answer: there is somebody else to ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +95,8 @@ async def _reads(
     threads = store_threads(puts_max=1, gets_max=settings.gets_max)
     patience = replace(
         settings,
-        connect_timeout_seconds=min(_COPY_SECONDS_MAX, settings.connect_timeout_seconds),
-        read_timeout_seconds=min(_COPY_SECONDS_MAX, settings.read_timeout_seconds),
+        connect_timeout_seconds=min(COPY_SECONDS_MAX, settings.connect_timeout_seconds),
+        read_timeout_seconds=min(COPY_SECONDS_MAX, settings.read_timeout_seconds),
     )
     async with _s3(patience, settings.read_bucket, threads) as adapter:
         copy: ObjectStore = adapter

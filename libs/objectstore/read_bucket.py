@@ -19,7 +19,8 @@ from libs.objectstore.port import ObjectReader, ObjectStore
 
 log = structlog.get_logger(__name__)
 
-_COPY_SECONDS_MAX = 3.0
+COPY_SECONDS_MAX = 3.0
+"""How long a copy may take to answer: there is somebody else to ask."""
 _PAUSE = Backoff(first_seconds=2.0, max_seconds=60.0)
 
 
@@ -50,9 +51,9 @@ class ReadBucket:
 
     async def _ask_copy(self, key: str, start: int, length: int | None) -> bytes:
         """Within the time, whatever takes it: a thread, a connection, or an answer that trickles."""
-        with trio.move_on_after(_COPY_SECONDS_MAX):
+        with trio.move_on_after(COPY_SECONDS_MAX):
             return await self._copy.get(key, start=start, length=length)
-        raise Unavailable(f"the copy gave no whole answer within {_COPY_SECONDS_MAX:g} s")
+        raise Unavailable(f"the copy gave no whole answer within {COPY_SECONDS_MAX:g} s")
 
     def _leave_alone(self, error: KafscaleError, asked_at: float) -> None:
         if asked_at < self._not_before:
