@@ -65,8 +65,7 @@ class PendingRange:
     producer_runs: tuple[ProducerRun, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WalRange:
+class WalRange(NamedTuple):
     """Where the batches of one partition lie in a chain object, and what they are."""
 
     tp: TopicPartition
@@ -194,6 +193,7 @@ def parse_ranges(footer: memoryview) -> tuple[WalRange, ...]:
     runs = map(ProducerRun._make, RUN.iter_unpack(footer[runs_at:]))
     ranges: list[WalRange] = []
     runs_used = 0
+    known: tuple[bytes, int] | None = None
     for fields in RANGE.iter_unpack(footer[FOOTER_HEAD.size : runs_at]):
         topic_id, partition, leader_epoch, base_offset, records, position, size_bytes, max_ms, own_runs = (
             fields
@@ -201,8 +201,11 @@ def parse_ranges(footer: memoryview) -> tuple[WalRange, ...]:
         if own_runs > run_count - runs_used:
             raise Corrupt("a footer's ranges claim more producer runs than there are")
         runs_used += own_runs
+        if (topic_id, partition) != known:  # an index repeats one partition for all of its ranges
+            known = (topic_id, partition)
+            tp = TopicPartition(TopicId(UUID(bytes=topic_id)), Partition(partition))
         wal_range = WalRange(
-            tp=TopicPartition(TopicId(UUID(bytes=topic_id)), Partition(partition)),
+            tp=tp,
             leader_epoch=leader_epoch,
             base_offset=base_offset,
             record_count=records,

@@ -8,11 +8,12 @@ recently used goes first.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
 from libs.concurrency.single_flight import SingleFlight
-from libs.model.errors import Corrupt, NotFound, Reason
+from libs.model.errors import Corrupt, KafscaleError, NotFound, Reason
 from libs.model.ids import ChainSeq, SessionId, TopicPartition
 from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.objectstore.port import ObjectStore
@@ -67,6 +68,19 @@ class FooterReader:
     def remember(self, footer: WalFooter) -> None:
         """A footer that somebody read anyway."""
         self._put(chain_object_key(footer.session, footer.seq), _grouped(footer))
+
+    async def read_ahead(self, session: SessionId, from_seq: int, to_seq: int) -> None:
+        """Reads the indexes over chain objects [from_seq, to_seq), as far as there are any, into the cache.
+
+        An aid that fails in silence: `ranges` reads again what it needs.
+        """
+        blocks = range(index_start(from_seq), to_seq - CHAIN_INDEX_EVERY + 1, CHAIN_INDEX_EVERY)
+
+        async def read(block: int) -> None:
+            await self._cached(chain_index_key(session, block), session, block)
+
+        with suppress(KafscaleError):
+            await for_each(blocks, read, at_once_max=self._gets_max)
 
     async def ranges(
         self,

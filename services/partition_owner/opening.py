@@ -170,7 +170,7 @@ class Opener:
     async def _read_manifest_and_close(
         self, tp: TopicPartition, assigned: Assignment, state: PartitionState
     ) -> tuple[Manifest | None, list[ChainPosition]]:
-        """At the same time: neither needs the other."""
+        """At the same time, and what can be read ahead of the chains' ends: none needs the other."""
         manifests: list[Manifest] = []
         closed: list[ChainPosition] = []
 
@@ -181,8 +181,18 @@ class Opener:
         async def close() -> None:
             closed.extend(await self._close(assigned, state))
 
-        await for_each((read, close), lambda call: call(), at_once_max=2)
+        async def read_ahead() -> None:
+            await self._read_ahead(state)
+
+        await for_each((read, close, read_ahead), lambda call: call(), at_once_max=3)
         return next(iter(manifests), None), closed
+
+    async def _read_ahead(self, state: PartitionState) -> None:
+        """Of a chain that is being sealed: all but its tail has been there for long."""
+        for position in state.positions:
+            if position.to_seq is None and position.session != self._flusher.session:
+                begin = await self._sealer.tail_begin(position.session)
+                await self._footers.read_ahead(position.session, position.from_seq, begin)
 
     async def _close(self, assigned: Assignment, state: PartitionState) -> list[ChainPosition]:
         """Every position, closed: whoever wrote there is sealed, released it, or is ourselves."""

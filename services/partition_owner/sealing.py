@@ -8,7 +8,7 @@ searched; 3 a chain is sealed once a process, shared by all who need it; its end
 is tried again in its place for a while: starting over, a long tail would hardly ever end on a busy store.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -24,6 +24,7 @@ from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.objectstore.port import ObjectStore, PutResult
 from libs.objectstore.retrying import RetryingObjectStore
 from libs.segments.chain import Ended, ListMarkers, PutSeals, ReadSlots, SealPlan, Slot
+from libs.segments.index import index_start
 from libs.segments.keys import (
     chain_indexes_prefix,
     chain_object_key,
@@ -39,6 +40,7 @@ from services.partition_owner.parallel import for_each
 
 _SESSIONS_AT_ONCE_MAX = 16
 _REQUESTS_AT_ONCE_MAX = 32
+"""Also what is read first: a tail behind the last index is half as long in the mean as one index covers."""
 _ENDS_KEPT_MAX = 100_000
 _PATIENCE = RetryPolicy(
     backoff=Backoff(first_seconds=0.1, max_seconds=2.0), attempts_max=8, elapsed_seconds_max=20.0
@@ -71,6 +73,22 @@ class Sealer:
         self._on_footer = on_footer
         self._flights: SingleFlight[SessionId, Ended] = SingleFlight(nursery, runs_max=_SESSIONS_AT_ONCE_MAX)
         self._ends: dict[SessionId, Ended] = {}
+        self._searches: SingleFlight[SessionId, ChainSeq] = SingleFlight(
+            nursery, runs_max=_SESSIONS_AT_ONCE_MAX
+        )
+        self._tails: dict[SessionId, ChainSeq] = {}
+
+    async def tail_begin(self, session: SessionId) -> ChainSeq:
+        """Where the search for the chain's end begins: all below it has an index, or is collected.
+
+        Known long before the end, so that the indexes can be read meanwhile. Raises Unavailable.
+        """
+        ended, begin = self._ends.get(session), self._tails.get(session)
+        if begin is None and ended is not None:
+            begin = index_start(ended.end)
+        if begin is None:
+            begin = await self._searches.run(session, lambda: self._search_from(session))
+        return begin
 
     async def seal(self, session: SessionId, *, by: SessionId) -> Ended:
         """The chain of `session` is [start, end) for ever. `by`: the own session, for people.
@@ -84,7 +102,27 @@ class Sealer:
 
     async def _drive(self, session: SessionId, by: SessionId) -> Ended:
         began_at = trio.current_time()
-        plan = SealPlan.begin(await self._search_from(session))
+        begin = self._tails[session] = await self.tail_begin(session)
+        try:
+            plan, ended = await self._find_end(
+                session, SealPlan.begin(begin, read_ahead=_REQUESTS_AT_ONCE_MAX), by
+            )
+        finally:
+            del self._tails[session]
+        if len(self._ends) >= _ENDS_KEPT_MAX:
+            self._ends.clear()
+        self._ends[session] = ended
+        log.info(
+            "chain_sealed",
+            session=str(session),
+            end=ended.end,
+            rounds=plan.rounds,
+            seconds=round(trio.current_time() - began_at, 3),
+        )
+        self._nursery.start_soon(self._tell, session, ended.end)
+        return ended
+
+    async def _find_end(self, session: SessionId, plan: SealPlan, by: SessionId) -> tuple[SealPlan, Ended]:
         while True:
             action = plan.next_action()
             match action:
@@ -97,33 +135,30 @@ class Sealer:
                 case ListMarkers():
                     plan = plan.listed(await self._list_start(session))
                 case Ended():
-                    break
-        if len(self._ends) >= _ENDS_KEPT_MAX:
-            self._ends.clear()
-        self._ends[session] = action
-        log.info(
-            "chain_sealed",
-            session=str(session),
-            end=action.end,
-            rounds=plan.rounds,
-            seconds=round(trio.current_time() - began_at, 3),
-        )
-        self._nursery.start_soon(self._tell, session, action.end)
-        return action
+                    return plan, action
 
     async def _search_from(self, session: SessionId) -> ChainSeq:
         """Where the tail may be: behind the last index, which is written once all it covers is durable."""
-        start = await self._list_start(session)
+        found: list[ChainSeq] = []
+
+        async def ask(listed: Callable[[SessionId], Awaitable[ChainSeq]]) -> None:
+            found.append(await listed(session))
+
+        await for_each((self._list_start, self._list_indexed), ask, at_once_max=2)
+        return max(found)
+
+    async def _list_indexed(self, session: SessionId) -> ChainSeq:
         prefix, after = chain_indexes_prefix(session), ""
+        end = ChainSeq(0)
         while True:
             page = await self._store.list(prefix, start_after=after)
             for found in page.objects:
                 position = parse_chain_index_key(found.key)
                 if position is not None:
-                    start = max(start, ChainSeq(position.seq + CHAIN_INDEX_EVERY))
+                    end = max(end, ChainSeq(position.seq + CHAIN_INDEX_EVERY))
                 after = found.key
             if not page.truncated:
-                return start
+                return end
 
     async def _list_start(self, session: SessionId) -> ChainSeq:
         prefix, after = start_markers_prefix(session), ""

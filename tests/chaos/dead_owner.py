@@ -7,6 +7,7 @@ MinIO itself takes for each request; 2 only MinIO is behind a proxy, so that the
 """
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -162,11 +163,10 @@ class DeadOwnerScene:
         return {Part(each.topic, each.partition) for each in status.partitions if each.state == "open"}
 
     def _cpu(self) -> dict[str, float]:
-        """Processor seconds of each process that runs."""
+        """Processor seconds of each process that runs, and of this one: producers and proxies."""
+        pids = {name: child.pid for name, child in self._stack.children.items() if child.alive}
         times = {
-            name: psutil.Process(child.pid).cpu_times()
-            for name, child in self._stack.children.items()
-            if child.alive
+            name: psutil.Process(pid).cpu_times() for name, pid in {**pids, "the scene": os.getpid()}.items()
         }
         return {name: each.user + each.system for name, each in times.items()}
 

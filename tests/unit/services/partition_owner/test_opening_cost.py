@@ -167,18 +167,23 @@ async def check_ends(cluster: OwnerCluster, backlog: Backlog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("objects", "indexes"),
-    [(600 * PUTS_PER_SECOND, True), (600, False)],
+    ("objects", "indexes", "seconds_max"),
+    [(600 * PUTS_PER_SECOND, True, 0.3), (600, False, 1.0)],
     ids=["ten minutes", "half a minute without an index"],
 )
-async def test_a_backlog(autojump_clock: MockClock, objects: int, *, indexes: bool) -> None:
-    """Ten minutes is the longest that an active partition goes without being compacted."""
+async def test_a_backlog(
+    autojump_clock: MockClock, objects: int, seconds_max: float, *, indexes: bool
+) -> None:
+    """Ten minutes is the longest that an active partition goes without being compacted.
+
+    0.3 s leaves room for computing below the promised second: it takes reading indexes while the end is sought.
+    """
     async with dead_owner(1) as (cluster, backlog, store):
         await backlog.write(objects, indexes=indexes)
         await cluster.start("next", store=store)
         seconds = await wait_open(cluster, backlog.tps)
         await check_ends(cluster, backlog)
-        assert seconds < 1.0
+        assert seconds < seconds_max
 
 
 async def test_a_thousand_partitions_of_a_dead_owner(autojump_clock: MockClock) -> None:
