@@ -176,7 +176,7 @@ async def test_a_backlog(
 ) -> None:
     """Ten minutes is the longest that an active partition goes without being compacted.
 
-    0.3 s leaves room for computing below the promised second: it takes reading indexes while the end is sought.
+    0.3 s leaves most of the promised second for computing; it takes reading indexes while the end is sought.
     """
     async with dead_owner(1) as (cluster, backlog, store):
         await backlog.write(objects, indexes=indexes)
