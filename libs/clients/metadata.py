@@ -5,7 +5,7 @@ that is unknown. Rules: 1 a call is sent to another replica only where the first
 or where the call is a read.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -194,6 +194,12 @@ class MetadataClient:
         )
         await self._read(lambda stub: stub.DrainOwner(request, timeout=CALL_SECONDS_MAX))
 
+    async def get_topics(self, topics: Iterable[TopicName | TopicId]) -> list[Topic]:
+        """Those that exist, as the store has them after the call began: a view may be behind it."""
+        request = api.GetTopicsRequest(topics=map(_topic_reference, topics))
+        reply = await self._read(lambda stub: stub.GetTopics(request, timeout=CALL_SECONDS_MAX))
+        return [convert.topic(each) for each in reply.topics]
+
     async def create_topics(
         self, topics: Sequence[TopicToCreate], *, validate_only: bool, timeout_seconds: float
     ) -> list[Topic | KafscaleError]:
@@ -214,14 +220,7 @@ class MetadataClient:
         self, topics: Sequence[TopicName | TopicId]
     ) -> list[tuple[TopicName, TopicId] | KafscaleError]:
         """By name or by id; one answer a topic, in order."""
-        request = api.DeleteTopicsRequest(
-            topics=[
-                api.TopicReference(name=topic)
-                if isinstance(topic, str)
-                else api.TopicReference(topic_id=topic.bytes)
-                for topic in topics
-            ]
-        )
+        request = api.DeleteTopicsRequest(topics=map(_topic_reference, topics))
         reply = await self._call(lambda stub: stub.DeleteTopics(request, timeout=CALL_SECONDS_MAX))
         return [
             from_proto(each.error) or (TopicName(each.name), convert.topic_id(each.topic_id))
@@ -326,6 +325,12 @@ class MetadataClient:
                 return reply
         self._preferred = (self._preferred + 1) % max(1, len(self._stubs))
         raise last
+
+
+def _topic_reference(topic: TopicName | TopicId) -> api.TopicReference:
+    if isinstance(topic, str):
+        return api.TopicReference(name=topic)
+    return api.TopicReference(topic_id=topic.bytes)
 
 
 @asynccontextmanager

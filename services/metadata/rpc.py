@@ -206,16 +206,18 @@ class MetadataHandlers(MetadataBase):
         ]
         await stream.send_message(api.CreateTopicsReply(topics=created))
 
+    async def GetTopics(  # noqa: N802
+        self, stream: "Stream[api.GetTopicsRequest, api.GetTopicsReply]"
+    ) -> None:
+        request = await _request(stream)
+        found = await self._topics.get(map(_topic_reference, request.topics))
+        await stream.send_message(api.GetTopicsReply(topics=map(convert.topic_message, found)))
+
     async def DeleteTopics(  # noqa: N802
         self, stream: "Stream[api.DeleteTopicsRequest, api.DeleteTopicsReply]"
     ) -> None:
         request = await _request(stream)
-        answers = await self._topics.delete(
-            [
-                TopicId(_id(each.topic_id)) if each.topic_id else TopicName(each.name)
-                for each in request.topics
-            ]
-        )
+        answers = await self._topics.delete([_topic_reference(each) for each in request.topics])
         deleted = [
             api.DeletedTopicReply(error=to_proto(answer))
             if isinstance(answer, KafscaleError)
@@ -292,6 +294,10 @@ def _id(raw: bytes) -> UUID:
 
 def _session(raw: bytes) -> SessionId:
     return SessionId(_id(raw))
+
+
+def _topic_reference(message: api.TopicReference) -> TopicName | TopicId:
+    return TopicId(_id(message.topic_id)) if message.topic_id else TopicName(message.name)
 
 
 def _at(topic_id: bytes, partition: int) -> TopicPartition:

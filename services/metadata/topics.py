@@ -11,7 +11,7 @@ Names follow Kafka's org.apache.kafka.common.internals.Topic.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import trio
@@ -65,6 +65,16 @@ class Topics:
         self._clock = clock
         self._rand = rand
         self._partitions_default = partitions_default
+
+    async def get(self, wanted: Iterable[TopicName | TopicId]) -> list[Topic]:
+        """Those that exist, each once, as the store has them after this was called. Raises Unavailable."""
+        await self._cache.catch_up()
+        state = self._cache.state
+        found = [
+            state.topics.get(which) if isinstance(which, str) else state.topics_by_id.get(which)
+            for which in wanted
+        ]
+        return list({each.value.topic_id: each.value for each in found if each is not None}.values())
 
     async def create(
         self, wanted: Sequence[TopicToCreate], *, validate_only: bool, timeout_seconds: float

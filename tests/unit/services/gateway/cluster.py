@@ -59,6 +59,10 @@ class FakeMetadata(MetadataBase):
         self.next_producer_id = 1000
         self.unavailable = False
         self.created: list[list[str]] = []
+        self.looked_up: list[list[str]] = []
+        """Names, of each GetTopics."""
+        self.silent = False
+        """Watches hear of nothing new."""
         self.updates = 0
         self.hold_updates: trio.Event | None = None
         self._events: list[api.WatchEvent] = []
@@ -153,6 +157,8 @@ class FakeMetadata(MetadataBase):
 
     def _tell(self, *changes: api.Change) -> None:
         self.revision += 1
+        if self.silent:
+            return
         self._events.append(
             api.WatchEvent(revision=self.revision, changes=changes, cluster_id="test-cluster")
         )
@@ -235,6 +241,22 @@ class FakeMetadata(MetadataBase):
                 self._tell(api.Change(topic=convert.topic_message(topic)))
                 reply.topics.add(topic=convert.topic_message(topic))
         await stream.send_message(reply)
+
+    async def GetTopics(  # noqa: N802
+        self, stream: "Stream[api.GetTopicsRequest, api.GetTopicsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        self._check()
+        self.looked_up.append(sorted(each.name for each in request.topics))
+        found = [
+            topic
+            for topic in self.topics.values()
+            if any(
+                each.name == topic.name or each.topic_id == topic.topic_id.bytes for each in request.topics
+            )
+        ]
+        await stream.send_message(api.GetTopicsReply(topics=map(convert.topic_message, found)))
 
     async def DeleteTopics(  # noqa: N802
         self, stream: "Stream[api.DeleteTopicsRequest, api.DeleteTopicsReply]"

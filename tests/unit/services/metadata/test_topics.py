@@ -157,6 +157,35 @@ async def test_a_topic_created_again_is_a_new_topic(autojump_clock: object) -> N
             await client.get_partition(TopicPartition(first.topic_id, Partition(0)))
 
 
+async def test_topics_are_as_the_store_has_them_and_not_as_the_replica_last_heard(
+    autojump_clock: object,
+) -> None:
+    kv = MemoryKV()
+    async with (
+        open_metadata_cluster(kv, "m0") as cluster,
+        cluster.client() as client,
+        cluster.watcher() as watcher,
+    ):
+        first = await create(client, new("first"), wait_seconds=0)
+        second = await create(client, new("second"), wait_seconds=0)
+        assert isinstance(first, Topic)
+        assert isinstance(second, Topic)
+        await wait_view(watcher, lambda view: len(view.topics) == 2)
+        await client.delete_topics([first.name])
+        third = await create(client, new("first", 2), wait_seconds=0)
+        assert isinstance(third, Topic)
+        asked: list[TopicName | TopicId] = [
+            first.name,
+            first.topic_id,
+            second.topic_id,
+            second.name,
+            TopicName("none"),
+        ]
+        found = {topic.topic_id: topic.partitions for topic in await client.get_topics(asked)}
+        assert found == {third.topic_id: 2, second.topic_id: 1}
+        assert await client.get_topics([]) == []
+
+
 async def test_topics_are_deleted_by_id_and_unknown_ones_are_said_so(autojump_clock: object) -> None:
     async with open_metadata_cluster(MemoryKV(), "m0") as cluster, cluster.client() as client:
         await cluster.owner(client, "owner-0", 0)

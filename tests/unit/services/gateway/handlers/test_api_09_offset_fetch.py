@@ -1,11 +1,12 @@
 """OffsetFetch, for one group and for several."""
 
 import pytest
+import trio
 from kio.schema.errors import ErrorCode
 
 from libs.clients.group_types import OffsetCommit
 from libs.model.errors import Moved, Reason
-from libs.model.ids import LeaderEpoch, Offset, Partition, TopicPartition
+from libs.model.ids import LeaderEpoch, Offset, Partition, TopicId, TopicName, TopicPartition
 from tests.unit.services.gateway.client import connected
 from tests.unit.services.gateway.cluster import Served
 from tests.unit.services.gateway.fake_groups import FakeGroups
@@ -104,3 +105,62 @@ async def test_an_error_of_the_coordinator(
     assert newer.error_code is ErrorCode.coordinator_load_in_progress
     assert oldest.topics[0].partitions[0].error_code is ErrorCode.coordinator_load_in_progress
     assert unknown.groups[0].error_code is ErrorCode.coordinator_load_in_progress
+
+
+def _is_committed(groups: FakeGroups, topic_id: TopicId, partition: int, offset: int) -> None:
+    at = TopicPartition(topic_id, Partition(partition))
+    groups.offsets[at] = OffsetCommit(at=at, offset=Offset(offset))
+
+
+async def _fetched(served: Served, name: str, *partitions: int) -> list[int]:
+    values = {"group_id": "g", "topics": [{"name": name, "partition_indexes": partitions}]}
+    async with connected(served.port) as client:
+        answer = await client.ask(9, 7, values)
+    assert answer.error_code is ErrorCode.none
+    return [each.committed_offset for each in answer.topics[0].partitions]
+
+
+async def test_a_view_that_is_behind_hides_no_offset(served: Served, groups: FakeGroups) -> None:
+    """The gateway was cut off while a topic was made, another one made anew, and a third one grew."""
+    metadata = served.cluster.metadata
+    grown = metadata.topics[TopicName("orders")]
+    metadata.create("recreated", 2)
+    async with connected(served.port) as client:
+        # Its view is its own: there is no event.
+        while (await client.ask(3, 12, {"topics": [{"name": "recreated"}]})).topics[0].error_code:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    metadata.silent = True
+    _is_committed(groups, grown.topic_id, grown.partitions, 7)
+    _is_committed(groups, metadata.create("new", 1).topic_id, 0, 8)
+    metadata.delete("recreated")
+    _is_committed(groups, metadata.create("recreated", 2).topic_id, 1, 9)
+    assert await _fetched(served, "orders", grown.partitions) == [7]
+    assert await _fetched(served, "new", 0) == [8]
+    assert await _fetched(served, "recreated", 0, 1) == [-1, 9]
+    async with connected(served.port) as client:
+        answer = await client.ask(9, 7, {"group_id": "g", "topics": None})
+    assert {topic.name for topic in answer.topics} == {"orders", "new", "recreated"}
+
+
+async def test_names_are_looked_up_only_where_nothing_is_committed(
+    served: Served, groups: FakeGroups, committed: TopicPartition
+) -> None:
+    looked_up = served.cluster.metadata.looked_up
+    assert await _fetched(served, "orders", 1) == [42]
+    assert not looked_up
+    assert await _fetched(served, "orders", 0, 1) == [-1, 42]
+    assert looked_up == [["orders"]]
+
+
+async def test_nothing_is_said_while_metadata_is_away(served: Served, groups: FakeGroups) -> None:
+    """-1 would make the consumer begin anew."""
+    served.cluster.metadata.unavailable = True
+    async with connected(served.port) as client:
+        answer = await client.ask(
+            9, 7, {"group_id": "g", "topics": [{"name": "orders", "partition_indexes": (0,)}]}
+        )
+    assert answer.error_code is ErrorCode.coordinator_load_in_progress
+
+
+async def test_an_index_that_no_topic_can_have(served: Served, groups: FakeGroups) -> None:
+    assert await _fetched(served, "orders", -1, 1024, 2**31 - 1) == [-1, -1, -1]
