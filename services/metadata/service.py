@@ -174,6 +174,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
             replica_id=replica_id,
             session=replica.session,
             replicas=lambda: {each: stored.value for each, stored in cache.state.replicas.items()},
+            missing_topics=cache.missing_topics,
             clock=clock,
             rand=rand,
             config=groups_config,

@@ -2,18 +2,19 @@
 
 Owns: commits and fetches. Does not own: who may commit (state.py), coalescing (journal.py).
 Rules: 1 a commit is answered once it is stored; 2 a fetch is served from the store, never from memory, and
-tells only what exists.
+tells only what exists; 3 a commit for a topic that is no more is refused: a gateway that has not heard of the
+topic that has the name by now would commit where nobody will look.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from itertools import islice
 
 import trio
 
 from libs.clients.group_types import NO_MEMBER, CommitOffsets, OffsetCommit
 from libs.concurrency.clock import Clock
-from libs.model.errors import Fenced, Invalid, KafscaleError, Moved, Reason, Unavailable
-from libs.model.ids import GroupId, TopicPartition
+from libs.model.errors import Fenced, Invalid, KafscaleError, Moved, NotFound, Reason, Unavailable
+from libs.model.ids import GroupId, TopicId, TopicPartition
 from libs.model.limits import OFFSET_METADATA_BYTES_MAX
 from services.metadata.groups import errors
 from services.metadata.groups.config import GroupsConfig
@@ -24,17 +25,28 @@ from services.metadata.groups.paging import read_all
 from services.metadata.groups.stored import decode_offset, encode_offset
 from services.metadata.kv.port import KV, Put
 
+MissingTopics = Callable[[Iterable[TopicId]], Awaitable[Set[TopicId]]]
+"""Those of the topics that do not exist. Raises Unavailable."""
+
 _GETS_MAX = 4
 """Beyond so many partitions the whole group is read at once."""
 
 
 class Offsets:
     def __init__(
-        self, *, kv: KV, journal: Journal, coordinator: Coordinator, clock: Clock, config: GroupsConfig
+        self,
+        *,
+        kv: KV,
+        journal: Journal,
+        coordinator: Coordinator,
+        missing_topics: MissingTopics,
+        clock: Clock,
+        config: GroupsConfig,
     ) -> None:
         self._kv = kv
         self._journal = journal
         self._coordinator = coordinator
+        self._missing_topics = missing_topics
         self._clock = clock
         self._config = config
 
@@ -46,13 +58,14 @@ class Offsets:
         """
         if len(request.offsets) > self._config.commit_partitions_max:
             raise Invalid(f"one commit may have {self._config.commit_partitions_max} partitions")
+        missing = await self._missing(request)
         outside = request.generation < 0 and request.member_id == NO_MEMBER
         hosted = await self._coordinator.hosting.find(request.group, create=outside)
         if hosted is None:
             raise errors.illegal_generation(request.group, request.generation, 0)
         hosted.state.check_commit(request, trio.current_time())
         committed_ms = self._clock.now_ms()
-        answers = tuple(_refusal(commit) for commit in request.offsets)
+        answers = tuple(_refusal(commit, missing) for commit in request.offsets)
         puts = iter(
             [
                 Put(
@@ -76,6 +89,11 @@ class Offsets:
             raise
         return answers
 
+    async def _missing(self, request: CommitOffsets) -> Set[TopicId]:
+        with trio.move_on_after(self._config.commit_timeout_ms / 1000):
+            return await self._missing_topics({commit.at.topic_id for commit in request.offsets})
+        raise errors.store_unavailable("it can't be told which topics there are", outcome_unknown=False)
+
     async def fetch(
         self, group: GroupId, partitions: Sequence[TopicPartition] | None
     ) -> tuple[OffsetCommit, ...]:
@@ -95,7 +113,9 @@ class Offsets:
         return tuple(each for each in offsets if wanted is None or each.at in wanted)
 
 
-def _refusal(commit: OffsetCommit) -> KafscaleError | None:
+def _refusal(commit: OffsetCommit, missing: Set[TopicId]) -> KafscaleError | None:
+    if commit.at.topic_id in missing:
+        return NotFound(f"there is no topic with id {commit.at.topic_id} any more")
     if len(commit.metadata.encode()) > OFFSET_METADATA_BYTES_MAX:
         return Invalid(
             f"the metadata of a committed offset may have {OFFSET_METADATA_BYTES_MAX} bytes",

@@ -21,7 +21,7 @@ from services.metadata.groups.coordinator import Coordinator
 from services.metadata.groups.expiry import Expiry
 from services.metadata.groups.hosting import Hosting
 from services.metadata.groups.journal import Journal, JournalStatistics
-from services.metadata.groups.offsets import Offsets
+from services.metadata.groups.offsets import MissingTopics, Offsets
 from services.metadata.groups.rpc import GroupsRpc
 from services.metadata.kv.port import KV
 
@@ -87,6 +87,7 @@ async def open_groups(
     replica_id: ReplicaId,
     session: SessionId,
     replicas: Callable[[], Mapping[ReplicaId, Replica]],
+    missing_topics: MissingTopics,
     clock: Clock,
     rand: Rand,
     config: GroupsConfig | None = None,
@@ -121,7 +122,14 @@ async def open_groups(
         nursery.start_soon(expiry.run)
         yield Groups(
             coordinator=coordinator,
-            offsets=Offsets(kv=kv, journal=journal, coordinator=coordinator, clock=clock, config=config),
+            offsets=Offsets(
+                kv=kv,
+                journal=journal,
+                coordinator=coordinator,
+                missing_topics=missing_topics,
+                clock=clock,
+                config=config,
+            ),
             admin=admin,
             expiry=expiry,
             journal=journal,

@@ -3,7 +3,7 @@
 Owns: what tests of more than the state machine stand on.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence, Set
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from libs.concurrency.clock import ManualClock
 from libs.concurrency.rand import SeededRand
 from libs.model.cluster import Replica
 from libs.model.errors import Reason, Unavailable
-from libs.model.ids import GroupId, ReplicaId, SessionId
+from libs.model.ids import GroupId, ReplicaId, SessionId, TopicId
 from libs.rpc import Channel, Server, memory_channel
 from services.metadata.groups.config import GroupsConfig
 from services.metadata.groups.service import Groups, open_groups
@@ -83,6 +83,7 @@ class Cluster:
     def __init__(self, kv: FaultyKV, nursery: trio.Nursery, config: GroupsConfig) -> None:
         self.kv = kv
         self.view: dict[ReplicaId, Replica] = {}
+        self.deleted_topics: set[TopicId] = set()
         self.own_views: dict[ReplicaId, dict[ReplicaId, Replica]] = {}
         self.groups: dict[ReplicaId, Groups] = {}
         self.clock = ManualClock(1_700_000_000_000)
@@ -130,6 +131,10 @@ class Cluster:
             self._channels.setdefault(address, []).append(channel)
             yield channel
 
+    async def _missing_topics(self, topics: Iterable[TopicId]) -> Set[TopicId]:
+        await trio.lowlevel.checkpoint()
+        return self.deleted_topics.intersection(topics)
+
     async def _run(
         self, replica: Replica, *, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -140,6 +145,7 @@ class Cluster:
                 replica_id=replica_id,
                 session=replica.session,
                 replicas=lambda: self.own_views.get(replica_id, self.view),
+                missing_topics=self._missing_topics,
                 clock=self.clock,
                 rand=SeededRand(str(replica.address)),
                 config=self._config,

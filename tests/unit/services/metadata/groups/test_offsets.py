@@ -1,12 +1,14 @@
 """Committed offsets, their way to the store, and what an administrator does with groups."""
 
+from uuid import UUID
+
 import pytest
 import trio
 import trio.testing
 
 from libs.clients.group_types import GroupPhase, OffsetCommit
 from libs.model.errors import Invalid, Moved, NotFound, Reason, Unavailable
-from libs.model.ids import GroupId, LeaderEpoch, Offset, ReplicaId
+from libs.model.ids import GroupId, LeaderEpoch, Offset, Partition, ReplicaId, TopicId, TopicPartition
 from services.metadata.groups.config import GroupsConfig
 from services.metadata.groups.keys import group_key, offsets_prefix
 from services.metadata.kv.port import ModRevisionIs, Put
@@ -65,6 +67,19 @@ async def test_of_two_commits_of_one_partition_the_later_wins(autojump_clock: tr
                 await trio.testing.wait_all_tasks_blocked()
         assert (await client.fetch_offsets(GROUP, None))[partition(0)].offset == 4
         assert len(cluster.kv.transactions) <= 4
+
+
+async def test_a_topic_that_is_no_more_takes_no_offsets(autojump_clock: trio.testing.MockClock) -> None:
+    """Or a gateway that knows the name by its old topic would commit where nobody looks."""
+    async with open_cluster() as (cluster, client):
+        gone = TopicPartition(TopicId(UUID(int=404)), Partition(0))
+        cluster.deleted_topics.add(gone.topic_id)
+        offsets = (*commit_of(0, offset=5).offsets, OffsetCommit(at=gone, offset=Offset(6)))
+        stored, refused = await client.commit(commit_of(offsets=offsets))
+        assert stored is None
+        assert refused is not None
+        assert refused.reason is Reason.UNKNOWN_TOPIC_OR_PARTITION
+        assert list(await client.fetch_offsets(GROUP, None)) == [partition(0)]
 
 
 async def test_metadata_that_is_too_large_fails_its_partition_alone(
