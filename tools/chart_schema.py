@@ -194,6 +194,7 @@ def section(service: str) -> Schema:
             "maxReplicas": count(1),
             "targetCPUUtilizationPercentage": count(0, 1000),
             "targetMemoryUtilizationPercentage": count(0, 1000),
+            "scaleDownStabilizationSeconds": count(0, 3600),
             "customMetrics": closed(dict.fromkeys(CUSTOM_METRICS[service], QUANTITY)),
         }
     )

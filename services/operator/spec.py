@@ -29,6 +29,7 @@ class Autoscaling(Model):
     max_replicas: int = Field(ge=1, le=1000)
     cpu_percent: int = Field(default=70, ge=0)
     memory_percent: int = Field(default=80, ge=0)
+    scale_down_stabilization_seconds: int = Field(default=300, ge=0, le=3600)
 
     @model_validator(mode="after")
     def _min_below_max(self) -> Self:

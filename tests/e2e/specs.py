@@ -30,6 +30,7 @@ CLUSTER_CHOICES: Mapping[str, tuple[Any, ...]] = {
     "owner.affinity": ({"nodeAffinity": {}},),
     "metadata.replicas": (1, 5),
     "metadata.autoscaling": ({"maxReplicas": 4, "cpuPercent": 0, "watchers": 100},),
+    "gateway.autoscaling": ({"maxReplicas": 2, "scaleDownStabilizationSeconds": 0},),
     "s3.region": ("eu-central-1",),
     "s3.endpoint": ("http://minio:9000",),
     "s3.prefix": ("orders",),

@@ -11,8 +11,6 @@ from services.operator.kinds import AUTOSCALERS, DISRUPTION_BUDGETS, Object
 from services.operator.render.common import GATEWAY, METADATA, OWNER, Context, make, selector
 from services.operator.spec import Autoscaling
 
-_DOWN_SECONDS = 300
-"""A scale-in moves partitions and connections, so that load has to be gone for a while."""
 _NAMED = "kafscale_"
 METRICS: Mapping[str, str] = {
     f"{GATEWAY} produced_bytes_per_second": f"{_NAMED}produced_bytes_per_second",
@@ -38,7 +36,7 @@ def autoscaler(context: Context, component: str, asked: Autoscaling) -> Object:
             "metrics": [*_resources(asked), *_pods(component, asked)],
             "behavior": {
                 "scaleDown": {
-                    "stabilizationWindowSeconds": _DOWN_SECONDS,
+                    "stabilizationWindowSeconds": asked.scale_down_stabilization_seconds,
                     # One at a time: each owner that goes hands its partitions over to those that stay.
                     "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
                 }

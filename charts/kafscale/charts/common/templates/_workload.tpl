@@ -124,7 +124,7 @@ spec:
           value: 2
           periodSeconds: 60
     scaleDown:
-      stabilizationWindowSeconds: 300
+      stabilizationWindowSeconds: {{ $scaling.scaleDownStabilizationSeconds }}
       policies:
         - type: Pods
           value: 1
