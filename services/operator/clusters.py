@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from libs.model.errors import Fenced, KafscaleError, NotFound, Unavailable
 from services.operator.drain_rpc import Drainer
-from services.operator.kinds import MADE, PODS, STATEFUL_SETS, Key, Object, key_of
+from services.operator.kinds import CLUSTERS, MADE, PODS, STATEFUL_SETS, Key, Object, key_of
 from services.operator.kube import Forbidden, Kube
 from services.operator.mirrors import Mirrors
+from services.operator.namesakes import namesake_of
 from services.operator.reconcile import Action, Apply, reconcile
 from services.operator.render.cluster import render
 from services.operator.render.common import ADMIN_PORT, INSTANCE_LABEL, OWNER, Context, selector
@@ -37,6 +38,8 @@ from services.operator.spec import Cluster, cluster_of, problems
 from services.operator.status import Pass, cluster_status, conditions
 
 RETRY_DRAIN_SECONDS = 30.0
+LOOK_FOR_NAMESAKE_SECONDS = 30.0
+"""No change of this cluster tells that another one is gone."""
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +90,10 @@ class Clusters:
         except ValidationError as error:
             await self._report(item, [], {}, Pass(step=Idle(), invalid=problems(error)))
             return None
+        namesake = namesake_of(item, self._mirrors.items(CLUSTERS))
+        if namesake:
+            await self._report(item, [], {}, Pass(step=Idle(), namesake=namesake))
+            return LOOK_FOR_NAMESAKE_SECONDS
         return await self._look(item, cluster)
 
     async def _look(self, item: Object, cluster: Cluster) -> float | None:

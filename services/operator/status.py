@@ -34,6 +34,8 @@ class Pass:
     """Actions done."""
     invalid: str = ""
     """Why the spec can't be obeyed."""
+    namesake: str = ""
+    """The namespace of the cluster that has this one's name in its etcd."""
 
 
 def conditions(desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass) -> list[Condition]:
@@ -57,6 +59,12 @@ def conditions(desired: Sequence[Object], observed: Mapping[Key, Object], seen: 
 def _ready(lacking: list[str], seen: Pass) -> Condition:
     if seen.invalid:
         return Condition(type=READY, holds=False, reason="InvalidSpec", message=seen.invalid)
+    if seen.namesake:
+        text = (
+            f"the cluster of this name in namespace {seen.namesake} has the same etcd, so they would be one:"
+            " give this one another name or another etcd; nothing was done"
+        )
+        return Condition(type=READY, holds=False, reason="NameTaken", message=text)
     if seen.foreign:
         names = ", ".join(map(str, seen.foreign))
         text = f"not this cluster's, and left alone: {names}; rename the cluster, or label them for it"

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
-from services.operator.kinds import CLUSTERS, EVENTS, PODS, SERVICES, STATEFUL_SETS, Key, Object
+from services.operator.kinds import CLUSTERS, EVENTS, PODS, SERVICES, STATEFUL_SETS, Key, Object, key_of
+from services.operator.namesakes import namesake_of
 from tests.unit.services.operator.making import NAMESPACE, cluster_object
 from tests.unit.services.operator.running import World, running
 
@@ -153,6 +156,53 @@ async def test_somebody_elses_service_is_named_and_left_alone(autojump_clock: ob
         await world.settle()
         assert "Service default/kafka-broker" in world.condition(READY)["message"]
         assert world.kube.objects()[Key(SERVICES.kind, NAMESPACE, "kafka-broker")] == before
+
+
+async def test_a_namesake_on_the_same_etcd_is_left_alone_until_the_older_one_is_gone(
+    autojump_clock: object,
+) -> None:
+    """Both would have the same keys: their owners would serve each other's partitions from two buckets."""
+    async with running() as world:
+        older = cluster_object()
+        older["metadata"] |= {
+            "namespace": "other",
+            "uid": "older",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        }
+        world.kube.put(older)
+        younger = cluster_object()
+        younger["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+        world.kube.put(younger)
+        await world.wait(lambda: world.condition(READY)["reason"] == "NameTaken")
+        assert "namespace other" in world.condition(READY)["message"]
+        await world.settle(90)
+        assert OWNERS not in world.kube.objects()
+        assert Key(STATEFUL_SETS.kind, "other", OWNERS.name) in world.kube.objects()
+        await world.kube.delete(key_of(older), uid="older")
+        await world.wait(lambda: world.holds(READY))
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "taken"),
+    [
+        (["http://ETCD:2379/"], True),
+        (["http://etcd-1:2379", "http://etcd:2379"], True),
+        (["http://other:2379"], False),
+        (None, False),
+    ],
+)
+def test_which_clusters_are_namesakes(endpoints: list[str] | None, *, taken: bool) -> None:
+    item, other = cluster_object(), cluster_object()
+    item["spec"]["etcd"] = {"endpoints": ["http://etcd:2379"]}
+    item["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
+    other["spec"]["etcd"] = {"managed": {}} if endpoints is None else {"endpoints": endpoints}
+    other["metadata"] |= {
+        "namespace": "other",
+        "uid": "other",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    }
+    assert bool(namesake_of(item, [item, other])) is taken
+    assert not namesake_of(other, [item, other]), "the older one has the name"
 
 
 async def test_a_spec_that_can_not_be_obeyed_is_a_condition(autojump_clock: object) -> None:
