@@ -8,14 +8,17 @@ import trio
 from crc32c import crc32c
 from trio.testing import MockClock
 
+from libs.clients.metadata import MetadataClient, PartitionRecord
 from libs.concurrency.threads import Threads
-from libs.model.ids import ChainSeq
+from libs.model.errors import Corrupt
+from libs.model.ids import ChainSeq, TopicPartition
 from libs.records.layout import CRC_FROM, RECORDS_PER_BATCH_MAX
 from libs.segments.keys import chain_object_key
 from libs.segments.layout import SEGMENT_RECORDS_MAX
 from libs.segments.manifest import Manifest, encode_manifest
 from services.partition_owner.compaction import compactor
 from services.partition_owner.list_offsets import RECORDS_POOL
+from tests.support.bucket import flip
 from tests.support.owners import batch, open_owner_cluster, tp_of
 from tests.support.producing import read_all
 from tests.unit.services.partition_owner.compaction.support import (
@@ -241,3 +244,33 @@ async def test_an_owner_that_has_not_heard_of_a_deletion_raises_no_alarm(
     printed = capsys.readouterr().out
     assert "compaction_ended" in printed
     assert "compaction_corrupt" not in printed
+
+
+async def test_an_alarm_that_metadata_can_not_check_is_raised(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment is damaged, and so is what the metadata store says of its partition."""
+    store = HookedStore()
+
+    async def damaged(_: MetadataClient, at: TopicPartition) -> PartitionRecord:
+        raise Corrupt(f"the record of {at} can't be read")
+
+    async def damage(key: str) -> None:
+        if key.endswith(".kfs"):
+            store.before_get = None
+            await flip(store, key, at=-1)
+            monkeypatch.setattr(MetadataClient, "get_partition", damaged)
+
+    async with open_owner_cluster(store, []) as cluster:
+        owner = await cluster.start("a", options=EAGER)
+        tp = tp_of(await cluster.create_topic("orders"))
+        _, epoch = await cluster.wait_open(tp)
+        appends = await cluster.appends(owner)
+        await appends.append(tp, epoch, batch("first"))
+        await wait_compacted(owner, segments=1)
+        store.before_get = damage
+        await appends.append(tp, epoch, batch("second"))
+        await trio.sleep(10)
+    printed = capsys.readouterr().out
+    assert "alarm_not_checked" in printed
+    assert "compaction_corrupt" in printed
