@@ -141,8 +141,8 @@ BUGS = (
         changes=(
             Change(
                 "services.partition_owner.sealing",
-                "                    start = max(start, ChainSeq(position.seq + CHAIN_INDEX_EVERY))\n",
-                "                    start = max(start, ChainSeq(position.seq + 2 * CHAIN_INDEX_EVERY))\n",
+                "                    end = max(end, ChainSeq(position.seq + CHAIN_INDEX_EVERY))\n",
+                "                    end = max(end, ChainSeq(position.seq + 2 * CHAIN_INDEX_EVERY))\n",
             ),
         ),
     ),
