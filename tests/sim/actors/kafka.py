@@ -158,6 +158,9 @@ class KafkaConnection:
         except trio.BrokenResourceError as error:
             self.drop()
             raise Gone(str(error)) from error
+        except trio.Cancelled:
+            self.drop()  # the answer may come yet, and would be taken for the next one's
+            raise
         number, api = self._asked.popleft()
         assert int.from_bytes(frame[:4], "big") == number, "answers come in the order of requests"
         return codec(api).answer(frame)

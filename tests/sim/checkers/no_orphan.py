@@ -18,6 +18,7 @@ Clauses, of what may stay:
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from libs.model.cluster import PartitionState
 from libs.model.ids import LeaderEpoch, SessionId, TopicPartition
 from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.segments.keys import (
@@ -122,7 +123,7 @@ class _Judge:
     def __post_init__(self) -> None:
         self.written = {event.key: entry.number for entry, event in self.history.each(ObjectWritten)}
         self.deleted = {event.key: entry.number for entry, event in self.history.each(ObjectDeleted)}
-        for state in self.end.states.values():
+        for state in (*self.end.states.values(), *self._let_go_lately()):
             for each in state.positions:
                 least = self.least_named.get(each.session, each.from_seq)
                 self.least_named[each.session] = min(least, each.from_seq)
@@ -132,6 +133,17 @@ class _Judge:
                 before = self.greatest_marker.get(marker.session, 0)
                 self.greatest_marker[marker.session] = max(before, marker.seq)
         self._name_manifests()
+
+    def _let_go_lately(self) -> Iterator[PartitionState]:
+        """States that were replaced so late that what only they named may still be there."""
+        judged_before = self._last_at() - self.end.grace_seconds
+        before: dict[TopicPartition, PartitionState] = {}
+        for entry, event in self.history.each(StateCommitted):
+            replaced = before.pop(event.tp, None)
+            if replaced is not None and entry.at >= judged_before:
+                yield replaced
+            if event.state is not None:
+                before[event.tp] = event.state
 
     def _name_manifests(self) -> None:
         newest: dict[TopicPartition, tuple[ManifestName, str]] = {}

@@ -146,7 +146,9 @@ class Network:
             self.accepts[called](connection)
 
             def up() -> None:
-                if settled:
+                if not connection.is_open[0]:  # its end came first: who dialled has not seen it yet
+                    settle(lambda: on_failed("reset"))
+                elif settled:
                     connection.close(0)
                 else:
                     settle(lambda: on_up(connection))

@@ -170,6 +170,23 @@ def test_a_deleted_topics_objects_are_left() -> None:
     assert len(no_orphan.check(ended(telling, key, topics=(OTHER,)))) == 3
 
 
+def test_what_was_let_go_lately_is_not_judged() -> None:
+    """Retention goes on to the end; collection of what it lets go had no time (seed 951 at 0e7d6d3)."""
+    telling = Telling()
+    telling.owns(A, 1)
+    telling.state((A, 1, 0, None))
+    for seq in range(3):
+        telling.wal(A, seq)
+    telling.wait(10_000)
+    telling.state((A, 1, 3, None))
+    telling.add(None)
+    states = {TP: partition_state((A, 1, 3, None))}
+    assert no_orphan.check(telling.end(states=states, live=(A,))) == []
+    telling.wait(10_000)
+    telling.add(None)
+    assert len(no_orphan.check(telling.end(states=states, live=(A,)))) == 3
+
+
 def test_what_is_young_is_not_judged() -> None:
     telling, key = told()
     telling.wait(10_000)

@@ -40,9 +40,11 @@ class _Scene:
         connection.send(0, lambda: self.received.append((trio.current_time(), what)))
 
 
-def _run(story: Callable[[_Scene], Awaitable[None]], *, delay_steps: tuple[int, int] = (0, 0)) -> None:
+def _run(
+    story: Callable[[_Scene], Awaitable[None]], *, delay_steps: tuple[int, int] = (0, 0), seed: int = 1
+) -> None:
     async def main(timers: Timers) -> None:
-        network = Network(timers=timers, rand=SeededRand(1), trace=Trace(), delay_steps=delay_steps)
+        network = Network(timers=timers, rand=SeededRand(seed), trace=Trace(), delay_steps=delay_steps)
         async with trio.open_nursery() as nursery:
             scene = _Scene(nursery, network)
             await trio.sleep(0.1)  # virtual: the processes have begun
@@ -90,6 +92,29 @@ def test_what_was_sent_before_the_kill_arrives_then_its_end() -> None:
         assert scene.lost[0][0] >= scene.received[0][0]
 
     _run(story, delay_steps=(100, 200))
+
+
+def test_who_dials_a_process_that_dies_as_it_accepts_hears_of_it() -> None:
+    """Whichever comes first, that the connection is up or that it is over: seed 1004 at 0e7d6d3."""
+    told: list[str] = []
+
+    async def story(scene: _Scene) -> None:
+        def up(connection: Connection) -> None:
+            connection.on_lost[0] = lambda _reason: told.append("lost")
+
+        def dies(_connection: Connection) -> None:
+            scene.b.cut()
+            scene.b.bury()
+
+        scene.network.accepts[scene.b] = dies
+        scene.network.dial(scene.a, "b", up, lambda _reason: told.append("failed"))
+        await trio.sleep(60)
+
+    seeds = range(1, 21)
+    for seed in seeds:
+        _run(story, delay_steps=(100, 200), seed=seed)
+    assert len(told) == len(seeds)
+    assert set(told) == {"lost", "failed"}
 
 
 def test_a_paused_process_runs_no_task_until_it_goes_on() -> None:
