@@ -20,7 +20,15 @@ from services.operator.mirrors import Mirrors
 from services.operator.namesakes import namesake_of
 from services.operator.reconcile import Action, Apply, reconcile
 from services.operator.render.cluster import render
-from services.operator.render.common import ADMIN_PORT, INSTANCE_LABEL, OWNER, Context, selector
+from services.operator.render.common import (
+    ADMIN_PORT,
+    INSTANCE_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    OWNER,
+    Context,
+    selector,
+)
 from services.operator.reporting import Reporter
 from services.operator.rolling import (
     Drain,
@@ -90,7 +98,7 @@ class Clusters:
         except ValidationError as error:
             await self._report(item, [], {}, Pass(step=Idle(), invalid=problems(error)))
             return None
-        namesake = namesake_of(item, self._mirrors.items(CLUSTERS))
+        namesake = namesake_of(item, self._mirrors.items(CLUSTERS), self._running(cluster.name))
         if namesake:
             await self._report(item, [], {}, Pass(step=Idle(), namesake=namesake))
             return LOOK_FOR_NAMESAKE_SECONDS
@@ -122,6 +130,14 @@ class Clusters:
         if doing.again or doing.changed:
             return 1.0
         return RETRY_DRAIN_SECONDS if self._has_failed_drain(key) else None
+
+    def _running(self, name: str) -> set[str]:
+        """Namespaces with pods, or what makes them, of a cluster of this name."""
+        made = {INSTANCE_LABEL: name, MANAGED_BY_LABEL: MANAGED_BY}
+        kinds = (STATEFUL_SETS, PODS)
+        return {
+            item["metadata"]["namespace"] for kind in kinds for item in self._mirrors.items(kind, None, made)
+        }
 
     def _owners_step(self, key: Key, cluster: Cluster) -> tuple[Step, int | None]:
         """The owners' next step, and how many replicas are held while some are still to be drained."""

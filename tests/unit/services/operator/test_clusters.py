@@ -182,27 +182,49 @@ async def test_a_namesake_on_the_same_etcd_is_left_alone_until_the_older_one_is_
         await world.wait(lambda: world.holds(READY))
 
 
-@pytest.mark.parametrize(
-    ("endpoints", "taken"),
-    [
-        (["http://ETCD:2379/"], True),
-        (["http://etcd-1:2379", "http://etcd:2379"], True),
-        (["http://other:2379"], False),
-        (None, False),
-    ],
-)
-def test_which_clusters_are_namesakes(endpoints: list[str] | None, *, taken: bool) -> None:
+def two_clusters(**other_etcd: Any) -> tuple[Object, Object]:
+    """The younger one on http://etcd:2379, and an older one of its name in another namespace."""
     item, other = cluster_object(), cluster_object()
     item["spec"]["etcd"] = {"endpoints": ["http://etcd:2379"]}
     item["metadata"]["creationTimestamp"] = "2026-01-02T00:00:00Z"
-    other["spec"]["etcd"] = {"managed": {}} if endpoints is None else {"endpoints": endpoints}
+    other["spec"]["etcd"] = other_etcd
     other["metadata"] |= {
         "namespace": "other",
         "uid": "other",
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }
-    assert bool(namesake_of(item, [item, other])) is taken
-    assert not namesake_of(other, [item, other]), "the older one has the name"
+    return item, other
+
+
+@pytest.mark.parametrize(
+    ("etcd", "taken"),
+    [
+        ({"endpoints": ["http://ETCD:2379/"]}, True),
+        ({"endpoints": ["http://etcd-1:2379", "http://etcd:2379"]}, True),
+        ({"endpoints": ["http://third:2379"]}, False),
+        ({"managed": {}}, False),
+    ],
+)
+def test_which_clusters_are_namesakes(etcd: dict[str, Any], *, taken: bool) -> None:
+    item, other = two_clusters(**etcd)
+    assert bool(namesake_of(item, [item, other], set())) is taken
+    assert not namesake_of(other, [item, other], set()), "the older one has the name"
+    both = {NAMESPACE, "other"}
+    assert bool(namesake_of(item, [item, other], both)) is taken
+
+
+def test_who_runs_has_the_name() -> None:
+    """The older one's endpoints were edited: it may not come into what the younger one has."""
+    item, other = two_clusters(endpoints=["http://etcd:2379"])
+    assert not namesake_of(item, [item, other], {NAMESPACE})
+    assert namesake_of(other, [item, other], {NAMESPACE}) == NAMESPACE
+
+
+def test_who_is_gone_has_the_name_until_its_last_pod_is() -> None:
+    item, _ = two_clusters()
+    assert namesake_of(item, [item], {"other"}) == "other"
+    assert not namesake_of(item, [item], {"other", NAMESPACE}), "it runs already"
+    assert not namesake_of(item, [item], set())
 
 
 async def test_a_spec_that_can_not_be_obeyed_is_a_condition(autojump_clock: object) -> None:
