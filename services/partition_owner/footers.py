@@ -62,6 +62,7 @@ class FooterReader:
     ) -> None:
         self._store = store
         self._gets_max = gets_max
+        self._read_ahead_bytes_max = cache_bytes_max // 2
         self._cache: ByteLru[str, _Index | _Footer] = ByteLru(cache_bytes_max)
         self._flights: SingleFlight[str, _Index | _Footer | None] = SingleFlight(nursery, runs_max=gets_max)
 
@@ -72,12 +73,17 @@ class FooterReader:
     async def read_ahead(self, session: SessionId, from_seq: int, to_seq: int) -> None:
         """Reads the indexes over chain objects [from_seq, to_seq), as far as there are any, into the cache.
 
-        An aid that fails in silence: `ranges` reads again what it needs.
+        An aid that fails in silence: `ranges` reads again what it needs. It ends before what it read first
+        would leave the cache again.
         """
         blocks = range(index_start(from_seq), to_seq - CHAIN_INDEX_EVERY + 1, CHAIN_INDEX_EVERY)
+        left_bytes = self._read_ahead_bytes_max
 
         async def read(block: int) -> None:
-            await self._cached(chain_index_key(session, block), session, block)
+            nonlocal left_bytes
+            if left_bytes > 0:
+                index = await self._cached(chain_index_key(session, block), session, block)
+                left_bytes -= index.size_bytes if isinstance(index, _Index) else 0
 
         with suppress(KafscaleError):
             await for_each(blocks, read, at_once_max=self._gets_max)

@@ -192,7 +192,8 @@ class Opener:
         for position in state.positions:
             if position.to_seq is None and position.session != self._flusher.session:
                 begin = await self._sealer.tail_begin(position.session)
-                await self._footers.read_ahead(position.session, position.from_seq, begin)
+                if begin is not None:
+                    await self._footers.read_ahead(position.session, position.from_seq, begin)
 
     async def _close(self, assigned: Assignment, state: PartitionState) -> list[ChainPosition]:
         """Every position, closed: whoever wrote there is sealed, released it, or is ourselves."""

@@ -24,7 +24,6 @@ from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.objectstore.port import ObjectStore, PutResult
 from libs.objectstore.retrying import RetryingObjectStore
 from libs.segments.chain import Ended, ListMarkers, PutSeals, ReadSlots, SealPlan, Slot
-from libs.segments.index import index_start
 from libs.segments.keys import (
     chain_indexes_prefix,
     chain_object_key,
@@ -78,17 +77,19 @@ class Sealer:
         )
         self._tails: dict[SessionId, ChainSeq] = {}
 
-    async def tail_begin(self, session: SessionId) -> ChainSeq:
-        """Where the search for the chain's end begins: all below it has an index, or is collected.
+    async def tail_begin(self, session: SessionId) -> ChainSeq | None:
+        """Where the search for the chain's end begins: what is below it is collected or may have an index.
 
-        Known long before the end, so that the indexes can be read meanwhile. Raises Unavailable.
+        Known long before the end, so that the indexes can be read meanwhile; None where the end is known.
+        Raises Unavailable.
         """
-        ended, begin = self._ends.get(session), self._tails.get(session)
-        if begin is None and ended is not None:
-            begin = index_start(ended.end)
-        if begin is None:
-            begin = await self._searches.run(session, lambda: self._search_from(session))
-        return begin
+        if session in self._ends:
+            return None
+        begin = self._tails.get(session)
+        return await self._search(session) if begin is None else begin
+
+    async def _search(self, session: SessionId) -> ChainSeq:
+        return await self._searches.run(session, lambda: self._search_from(session))
 
     async def seal(self, session: SessionId, *, by: SessionId) -> Ended:
         """The chain of `session` is [start, end) for ever. `by`: the own session, for people.
@@ -102,13 +103,13 @@ class Sealer:
 
     async def _drive(self, session: SessionId, by: SessionId) -> Ended:
         began_at = trio.current_time()
-        begin = self._tails[session] = await self.tail_begin(session)
+        begin = self._tails[session] = await self._search(session)
         try:
             plan, ended = await self._find_end(
                 session, SealPlan.begin(begin, read_ahead=_REQUESTS_AT_ONCE_MAX), by
             )
         finally:
-            del self._tails[session]
+            self._tails.pop(session, None)  # one that was given up and still ends may have been before us
         if len(self._ends) >= _ENDS_KEPT_MAX:
             self._ends.clear()
         self._ends[session] = ended

@@ -80,3 +80,26 @@ async def test_an_index_that_comes_later_is_found() -> None:
         store.reads.clear()
         assert len(await reader.ranges(tp(0), SESSION, 80, 120, chain_went_on=True)) == 40
         assert store.reads == [chain_index_key(SESSION, ChainSeq(CHAIN_INDEX_EVERY))]
+
+
+async def test_what_was_read_ahead_is_not_read_again() -> None:
+    store = CountingStore()
+    await _write_chain(store, 4 * CHAIN_INDEX_EVERY + 5)
+    async with trio.open_nursery() as nursery:
+        reader = FooterReader(store=store, cache_bytes_max=1 << 20, gets_max=8, nursery=nursery)
+        await reader.read_ahead(SESSION, CHAIN_INDEX_EVERY + 3, 4 * CHAIN_INDEX_EVERY)
+        assert len(store.reads) == 3
+        await reader.ranges(tp(0), SESSION, CHAIN_INDEX_EVERY + 3, 4 * CHAIN_INDEX_EVERY)
+        assert len(store.reads) == 3
+
+
+async def test_reading_ahead_ends_before_it_would_drive_out_what_it_read() -> None:
+    store = CountingStore()
+    await _write_chain(store, 6 * CHAIN_INDEX_EVERY)
+    async with trio.open_nursery() as nursery:
+        reader = FooterReader(store=store, cache_bytes_max=30_000, gets_max=1, nursery=nursery)
+        await reader.read_ahead(SESSION, 0, 6 * CHAIN_INDEX_EVERY)
+        ahead = len(store.reads)
+        assert 0 < ahead < 6
+        await reader.ranges(tp(0), SESSION, 0, ahead * CHAIN_INDEX_EVERY)
+        assert len(store.reads) == ahead

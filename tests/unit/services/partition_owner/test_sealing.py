@@ -195,6 +195,29 @@ class FailingOnce(MemoryObjectStore):
             raise Unavailable("the object store says 503 SlowDown")
 
 
+class SlowPuts(MemoryObjectStore):
+    """A put that has begun ends whoever waits for it: as in a thread."""
+
+    async def put_if_absent(self, key: str, body: Body) -> PutResult:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+            return await super().put_if_absent(key, body)
+
+
+async def test_a_chain_is_sealed_again_while_a_seal_that_nobody_waits_for_still_ends(
+    autojump_clock: MockClock,
+) -> None:
+    store = SlowPuts(LoopClock(EPOCH_MS))
+    await put_objects(store, 0, 1)
+    async with trio.open_nursery() as nursery:
+        one = sealer(store, nursery)
+        with trio.move_on_after(0.5):
+            await one.seal(SESSION, by=OWN)
+        assert (await one.tail_begin(SESSION)) == 0
+        assert (await one.seal(SESSION, by=OWN)).end == 2
+        assert (await one.tail_begin(SESSION)) is None
+
+
 async def test_what_fails_is_tried_again_in_its_place(autojump_clock: MockClock) -> None:
     """Starting over, a takeover of a long tail might never end while the store refuses one in a hundred."""
     store = FailingOnce()
