@@ -19,7 +19,7 @@ from libs.clients.topic_updates import TopicUpdate, UpdatedTopic, update_message
 from libs.clients.watcher import Connect
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Assignment, Gateway, Owner, PartitionState, Topic
-from libs.model.errors import KafscaleError, Reason, Unavailable
+from libs.model.errors import Invalid, KafscaleError, Reason, Unavailable
 from libs.model.ids import (
     BrokerId,
     ChainSeq,
@@ -197,8 +197,16 @@ class MetadataClient:
     async def get_topics(self, topics: Iterable[TopicName | TopicId]) -> list[Topic]:
         """Those that exist, as the store has them after the call began: a view may be behind it."""
         request = api.GetTopicsRequest(topics=map(_topic_reference, topics))
-        reply = await self._read(lambda stub: stub.GetTopics(request, timeout=CALL_SECONDS_MAX))
-        return [convert.topic(each) for each in reply.topics]
+
+        async def ask(stub: MetadataStub) -> api.GetTopicsReply:
+            try:
+                return await stub.GetTopics(request, timeout=CALL_SECONDS_MAX)
+            except Invalid as error:
+                if error.reason is Reason.UNSUPPORTED_VERSION:  # in the middle of an upgrade
+                    raise Unavailable("this replica can't say yet which topics there are") from error
+                raise
+
+        return [convert.topic(each) for each in (await self._read(ask)).topics]
 
     async def create_topics(
         self, topics: Sequence[TopicToCreate], *, validate_only: bool, timeout_seconds: float

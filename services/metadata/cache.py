@@ -6,8 +6,6 @@ watch of the whole prefix, so that changes come in the order of revisions; those
 passed over.
 """
 
-from collections.abc import Iterable
-
 import structlog
 import trio
 
@@ -15,7 +13,7 @@ from libs.concurrency.rand import Rand
 from libs.concurrency.retry import Backoff
 from libs.concurrency.watermark import Watermark
 from libs.model.errors import Corrupt, Fenced, KafscaleError
-from libs.model.ids import Revision, TopicId
+from libs.model.ids import Revision
 from services.metadata import keys
 from services.metadata.cluster_state import WATCHED, Changed, ClusterState
 from services.metadata.kv.port import KV, Deleted, KeyValue, WatchBatch
@@ -64,13 +62,6 @@ class Cache:
         """Waits until the state is as new as the store was when this was called. Raises Unavailable."""
         result = await self._kv.range(keys.CLUSTER, limit=1)
         await self.wait_revision(result.revision)
-
-    async def missing_topics(self, topics: Iterable[TopicId]) -> frozenset[TopicId]:
-        """Those that do not exist. None is called so before the state has caught up. Raises Unavailable."""
-        wanted = frozenset(topics)
-        if not self.state.topics_by_id.keys() >= wanted:
-            await self.catch_up()
-        return wanted - self.state.topics_by_id.keys()
 
     async def plausible(self, revision: Revision) -> Revision:
         """`revision` where the store has reached it, else 0: it is of a store that is no more."""

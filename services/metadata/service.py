@@ -154,11 +154,10 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
     )
     housekeeping = Housekeeping(kv, cache, history_revisions=options.history_revisions)
     suspicion = Suspicion(kv, cache, is_refused=is_refused or _nobody_is_refused)
+    topics = Topics(kv=kv, cache=cache, clock=clock, rand=rand, partitions_default=options.default_partitions)
     handlers = MetadataHandlers(
         cache=cache,
-        topics=Topics(
-            kv=kv, cache=cache, clock=clock, rand=rand, partitions_default=options.default_partitions
-        ),
+        topics=topics,
         registrations=Registrations(kv, lease_seconds=options.lease_seconds),
         partitions=Partitions(kv, cache),
         drains=Drains(kv, cache),
@@ -174,7 +173,7 @@ async def open_metadata(  # noqa: PLR0913 - all that a replica needs from outsid
             replica_id=replica_id,
             session=replica.session,
             replicas=lambda: {each: stored.value for each, stored in cache.state.replicas.items()},
-            missing_topics=cache.missing_topics,
+            missing_topics=topics.missing,
             clock=clock,
             rand=rand,
             config=groups_config,

@@ -21,12 +21,13 @@ from libs.clients.topic_updates import TopicUpdate, UpdatedTopic
 from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.model.cluster import Topic
-from libs.model.errors import Invalid, KafscaleError, NotFound, Reason, Unavailable
+from libs.model.errors import Fenced, Invalid, KafscaleError, NotFound, Reason, Unavailable
 from libs.model.ids import TopicId, TopicName
 from libs.model.limits import PARTITIONS_PER_TOPIC_MAX, TOPIC_NAME_LENGTH_MAX
 from libs.model.topic_configs import check_topic_configs
 from services.metadata import keys, stored
 from services.metadata.cache import Cache
+from services.metadata.groups.paging import read_all
 from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
 from services.metadata.stored import DeletedTopic, Stored
 from services.metadata.topic_changes import changed
@@ -35,6 +36,8 @@ from services.metadata.writes import ATTEMPTS_MAX, contended, read_after, write
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 PARTITIONS_DEFAULT = -1
 TOPICS_PER_REQUEST_MAX = 1000
+_GETS_MAX = 4
+"""Of more names, or of ids, all topics are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,14 @@ def check_topic_name(name: str) -> None:
         raise Invalid(f"{name[:300]!r} is no topic name: {problem}", reason=Reason.INVALID_TOPIC_NAME)
 
 
+def _is_topic_name(name: str) -> bool:
+    try:
+        check_topic_name(name)
+    except Invalid:
+        return False
+    return True
+
+
 class Topics:
     def __init__(self, *, kv: KV, cache: Cache, clock: Clock, rand: Rand, partitions_default: int) -> None:
         self._kv = kv
@@ -68,13 +79,26 @@ class Topics:
 
     async def get(self, wanted: Iterable[TopicName | TopicId]) -> list[Topic]:
         """Those that exist, each once, as the store has them after this was called. Raises Unavailable."""
-        await self._cache.catch_up()
-        state = self._cache.state
-        found = [
-            state.topics.get(which) if isinstance(which, str) else state.topics_by_id.get(which)
-            for which in wanted
-        ]
-        return list({each.value.topic_id: each.value for each in found if each is not None}.values())
+        asked = set(wanted)
+        names = [name for name in asked if isinstance(name, str)]
+        if len(names) == len(asked) <= _GETS_MAX:
+            # Not by the cache: it may be seconds before that knows that it has missed nothing.
+            found = [await self._kv.get(keys.topic(name)) for name in names if _is_topic_name(name)]
+            items = [item for item in found if item is not None]
+        else:
+            try:
+                items = await read_all(self._kv, keys.TOPICS)
+            except Fenced as error:
+                raise Unavailable(f"the topics can't be read: {error.message}") from error
+        topics = [stored.topic(item).value for item in items]
+        return [topic for topic in topics if topic.name in asked or topic.topic_id in asked]
+
+    async def missing(self, topics: Iterable[TopicId]) -> frozenset[TopicId]:
+        """Those that do not exist by the store, or by what this replica has heard. Raises Unavailable."""
+        asked = frozenset(topics)
+        if asked <= self._cache.state.topics_by_id.keys():
+            return frozenset()
+        return asked - {topic.topic_id for topic in await self.get(asked)}
 
     async def create(
         self, wanted: Sequence[TopicToCreate], *, validate_only: bool, timeout_seconds: float

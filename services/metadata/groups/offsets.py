@@ -2,8 +2,9 @@
 
 Owns: commits and fetches. Does not own: who may commit (state.py), coalescing (journal.py).
 Rules: 1 a commit is answered once it is stored; 2 a fetch is served from the store, never from memory, and
-tells only what exists; 3 a commit for a topic that is no more is refused: a gateway that has not heard of the
-topic that has the name by now would commit where nobody will look.
+tells only what exists; 3 a commit for a topic that is no more, as far as this replica knows, is refused, and
+an offset of one is not told: to a gateway that has not heard which topic has the name by now, the first would
+be stored where nobody looks, and the second be taken for the other topic's.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
@@ -58,11 +59,15 @@ class Offsets:
         """
         if len(request.offsets) > self._config.commit_partitions_max:
             raise Invalid(f"one commit may have {self._config.commit_partitions_max} partitions")
-        missing = await self._missing(request)
+        timeout_ms = (
+            self._config.commit_away_timeout_ms if self._journal.is_away else self._config.commit_timeout_ms
+        )
+        deadline = trio.current_time() + timeout_ms / 1000
         outside = request.generation < 0 and request.member_id == NO_MEMBER
         hosted = await self._coordinator.hosting.find(request.group, create=outside)
         if hosted is None:
             raise errors.illegal_generation(request.group, request.generation, 0)
+        missing = await self._missing(request, deadline)
         hosted.state.check_commit(request, trio.current_time())
         committed_ms = self._clock.now_ms()
         answers = tuple(_refusal(commit, missing) for commit in request.offsets)
@@ -76,10 +81,6 @@ class Offsets:
                 if refusal is None
             ]
         )
-        timeout_ms = (
-            self._config.commit_away_timeout_ms if self._journal.is_away else self._config.commit_timeout_ms
-        )
-        deadline = trio.current_time() + timeout_ms / 1000
         try:
             while chunk := tuple(islice(puts, self._config.batch_operations_max)):
                 left_seconds = max(deadline - trio.current_time(), 0.0)
@@ -89,8 +90,8 @@ class Offsets:
             raise
         return answers
 
-    async def _missing(self, request: CommitOffsets) -> Set[TopicId]:
-        with trio.move_on_after(self._config.commit_timeout_ms / 1000):
+    async def _missing(self, request: CommitOffsets, deadline: float) -> Set[TopicId]:
+        with trio.move_on_at(deadline):
             return await self._missing_topics({commit.at.topic_id for commit in request.offsets})
         raise errors.store_unavailable("it can't be told which topics there are", outcome_unknown=False)
 
@@ -100,17 +101,23 @@ class Offsets:
         """The committed offsets of these partitions, or of all; only those that exist. Linearizable."""
         self._coordinator.hosting.check_mine(group)
         try:
-            if partitions is not None and len(partitions) <= _GETS_MAX:
-                found = [await self._kv.get(offset_key(group, at)) for at in partitions]
-                return tuple(decode_offset(item) for item in found if item is not None)
-            items = await read_all(self._kv, offsets_prefix(group))
+            found = await self._read(group, partitions)
+            missing = await self._missing_topics({each.at.topic_id for each in found})
         except (Unavailable, Fenced) as error:
             raise errors.store_unavailable(
                 f"offsets of group {group!r} can't be read: {error.message}", outcome_unknown=False
             ) from error
+        return tuple(each for each in found if each.at.topic_id not in missing)
+
+    async def _read(
+        self, group: GroupId, partitions: Sequence[TopicPartition] | None
+    ) -> Sequence[OffsetCommit]:
+        if partitions is not None and len(partitions) <= _GETS_MAX:
+            found = [await self._kv.get(offset_key(group, at)) for at in partitions]
+            return [decode_offset(item) for item in found if item is not None]
         wanted = None if partitions is None else set(partitions)
-        offsets = (decode_offset(item) for item in items)
-        return tuple(each for each in offsets if wanted is None or each.at in wanted)
+        offsets = map(decode_offset, await read_all(self._kv, offsets_prefix(group)))
+        return [each for each in offsets if wanted is None or each.at in wanted]
 
 
 def _refusal(commit: OffsetCommit, missing: Set[TopicId]) -> KafscaleError | None:

@@ -61,6 +61,8 @@ class FakeMetadata(MetadataBase):
         self.created: list[list[str]] = []
         self.looked_up: list[list[str]] = []
         """Names, of each GetTopics."""
+        self.outdated = False
+        """An older version, without GetTopics."""
         self.silent = False
         """Watches hear of nothing new."""
         self.updates = 0
@@ -248,6 +250,8 @@ class FakeMetadata(MetadataBase):
         request = await stream.recv_message()
         assert request is not None
         self._check()
+        if self.outdated:
+            raise Invalid("no such method", reason=Reason.UNSUPPORTED_VERSION)
         self.looked_up.append(sorted(each.name for each in request.topics))
         found = [
             topic

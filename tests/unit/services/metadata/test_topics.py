@@ -4,12 +4,19 @@ from uuid import UUID
 
 import pytest
 import trio
+import trio.testing
 
 from libs.clients.metadata import MetadataClient, TopicToCreate
+from libs.concurrency.clock import ManualClock
+from libs.concurrency.rand import SeededRand
 from libs.model.cluster import Topic
 from libs.model.errors import Invalid, KafscaleError, NotFound, Reason, Unavailable
 from libs.model.ids import Partition, TopicId, TopicName, TopicPartition
+from services.metadata import keys, stored
+from services.metadata.cache import Cache
 from services.metadata.kv.memory import MemoryKV
+from services.metadata.kv.port import Delete, Put
+from services.metadata.topics import Topics
 from tests.support.metadata import open_metadata_cluster, wait_view
 
 
@@ -183,7 +190,29 @@ async def test_topics_are_as_the_store_has_them_and_not_as_the_replica_last_hear
         ]
         found = {topic.topic_id: topic.partitions for topic in await client.get_topics(asked)}
         assert found == {third.topic_id: 2, second.topic_id: 1}
+        names = [first.name, TopicName("none"), TopicName("no/name")]
+        assert [topic.topic_id for topic in await client.get_topics(names)] == [third.topic_id]
         assert await client.get_topics([]) == []
+
+
+async def test_no_topic_is_called_missing_before_the_store_was_asked(autojump_clock: object) -> None:
+    kv = MemoryKV()
+    cache = Cache(kv, rand=SeededRand("cache"))
+    topics = Topics(kv=kv, cache=cache, clock=ManualClock(), rand=SeededRand("topics"), partitions_default=1)
+    first, second = TopicId(UUID(int=1)), TopicId(UUID(int=2))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cache.run)
+        await cache.wait_loaded()
+        for topic_id, other in ((first, second), (second, first)):
+            topic = Topic(name=TopicName("orders"), topic_id=topic_id, partitions=1, configs={})
+            await kv.txn([], [Put(key=keys.topic(topic.name), value=stored.topic_bytes(topic))])
+            assert topic_id not in cache.state.topics_by_id, "it has heard of it already: this shows nothing"
+            assert await topics.missing([topic_id, other]) == {other}
+        await kv.txn([], [Delete(key=keys.topic(TopicName("orders")))])
+        await trio.testing.wait_all_tasks_blocked()
+        assert await topics.missing([second]) == {second}
+        assert not await topics.missing([])
+        nursery.cancel_scope.cancel()
 
 
 async def test_topics_are_deleted_by_id_and_unknown_ones_are_said_so(autojump_clock: object) -> None:

@@ -152,9 +152,12 @@ async def test_names_are_looked_up_only_where_nothing_is_committed(
     assert looked_up == [["orders"]]
 
 
-async def test_nothing_is_said_while_metadata_is_away(served: Served, groups: FakeGroups) -> None:
-    """-1 would make the consumer begin anew."""
-    served.cluster.metadata.unavailable = True
+@pytest.mark.parametrize("trouble", ["unavailable", "outdated"])
+async def test_nothing_is_said_while_metadata_can_not_tell(
+    served: Served, groups: FakeGroups, trouble: str
+) -> None:
+    """-1 would make the consumer begin anew. Outdated: an upgrade is under way."""
+    setattr(served.cluster.metadata, trouble, True)
     async with connected(served.port) as client:
         answer = await client.ask(
             9, 7, {"group_id": "g", "topics": [{"name": "orders", "partition_indexes": (0,)}]}

@@ -69,11 +69,19 @@ async def test_of_two_commits_of_one_partition_the_later_wins(autojump_clock: tr
         assert len(cluster.kv.transactions) <= 4
 
 
-async def test_a_topic_that_is_no_more_takes_no_offsets(autojump_clock: trio.testing.MockClock) -> None:
-    """Or a gateway that knows the name by its old topic would commit where nobody looks."""
+async def test_a_topic_that_is_no_more_takes_no_offsets_and_has_none(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Or a gateway that knows the name by its old topic would commit where nobody looks, and tell the old
+    topic's offsets for the new one's.
+    """
     async with open_cluster() as (cluster, client):
         gone = TopicPartition(TopicId(UUID(int=404)), Partition(0))
+        before = OffsetCommit(at=gone, offset=Offset(4))
+        assert await client.commit(commit_of(offsets=(before,))) == (None,)
+        assert list(await client.fetch_offsets(GROUP, [gone])) == [gone]
         cluster.deleted_topics.add(gone.topic_id)
+        assert not await client.fetch_offsets(GROUP, [gone])
         offsets = (*commit_of(0, offset=5).offsets, OffsetCommit(at=gone, offset=Offset(6)))
         stored, refused = await client.commit(commit_of(offsets=offsets))
         assert stored is None
