@@ -202,6 +202,7 @@ class SlowPuts(MemoryObjectStore):
         with trio.CancelScope(shield=True):
             await trio.sleep(1)
             return await super().put_if_absent(key, body)
+        raise AssertionError("nobody cancels it")
 
 
 async def test_a_chain_is_sealed_again_while_a_seal_that_nobody_waits_for_still_ends(
