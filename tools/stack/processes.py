@@ -44,7 +44,13 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        """Any thread may ask: unlike Trio's own look it takes no exit code, which only Trio's thread may."""
+        if self._process is None:
+            return False
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False  # Trio has taken it already
 
     async def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
