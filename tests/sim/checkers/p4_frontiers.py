@@ -12,7 +12,8 @@ Clauses:
   and not below a log start that DeleteRecords was acknowledged with;
 3 OFFSET_OUT_OF_RANGE for a position at or above the log start at the end, and at or below what was known to
   exist when it was asked, is wrong, whoever answers;
-4 a log start that anybody sees is in the metadata store by then (design section 3, rule 14).
+4 a log start that anybody sees is in the metadata store by then (design section 3, rule 14): of the topic
+  that was asked, or of one that had its name before: who was cut off may serve that one still.
 The epoch of an answer is the one that the client sent along: another owner would have refused it.
 """
 
@@ -20,21 +21,20 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from libs.model.cluster import Assignment
-from libs.model.ids import TopicPartition
+from libs.model.cluster import Assignment, PartitionState, Topic
+from libs.model.ids import TopicId, TopicPartition
 from tests.sim.checkers.story import Batch, Story, tell
 from tests.sim.checkers.violation import Violation
 from tests.sim.events import (
     NO_EPOCH,
     DeleteRecordsAcked,
-    DeleteRecordsAsked,
     FetchAnswered,
     FetchAsked,
     ListAnswered,
     ListAsked,
     ProduceAcked,
 )
-from tests.sim.facts import AssignmentCommitted, StateCommitted
+from tests.sim.facts import AssignmentCommitted, StateCommitted, TopicCommitted
 from tests.sim.history import History
 
 NAME = "p4_frontiers"
@@ -208,38 +208,66 @@ def _last_log_starts(history: History) -> dict[TopicPartition, int]:
     return starts
 
 
+class _Committed:
+    """The greatest log start that the metadata store had, also of topics that had the name before."""
+
+    def __init__(self) -> None:
+        self._starts: dict[TopicPartition, int] = {}
+        self._names: dict[TopicId, str] = {}
+        self._of_name: defaultdict[str, list[TopicId]] = defaultdict(list)
+
+    def topic(self, name: str, topic_id: TopicId) -> None:
+        if topic_id not in self._names:
+            self._names[topic_id] = name
+            self._of_name[name].append(topic_id)
+
+    def state(self, tp: TopicPartition, log_start: int) -> None:
+        self._starts[tp] = max(self._starts.get(tp, 0), log_start)
+
+    def start(self, tp: TopicPartition) -> int | None:
+        """None where the history has no state of it."""
+        if tp not in self._starts:
+            return None
+        topics = self._of_name[self._names[tp.topic_id]] if tp.topic_id in self._names else [tp.topic_id]
+        return max(self._starts.get(TopicPartition(each, tp.partition), 0) for each in topics)
+
+
 def _served_before_commit(history: History) -> list[Violation]:
     """Clause 4, where the history has the metadata store's facts."""
-    committed: dict[TopicPartition, int] = {}
+    committed = _Committed()
     found = []
     for entry in history.entries:
         match entry.event:
-            case StateCommitted(tp=tp, state=state):
-                if state is not None:
-                    committed[tp] = max(committed.get(tp, 0), state.log_start_offset)
-                continue
-            case FetchAnswered(call=call, log_start=start, error=""):
-                tp, what = history.event(call).tp, "served"
-            case ListAnswered(call=call, offset=start, error=""):
-                asked = history.event(call)
-                if asked.timestamp != _EARLIEST:
-                    continue
-                tp, what = asked.tp, "served"
-            case DeleteRecordsAcked(call=call, log_start=start):
-                asked = history.event(call)
-                assert isinstance(asked, DeleteRecordsAsked)
-                tp, what = asked.tp, "acknowledged"
+            case TopicCommitted(name=name, topic=Topic(topic_id=topic_id)):
+                committed.topic(name, topic_id)
+            case StateCommitted(tp=tp, state=PartitionState(log_start_offset=start)):
+                committed.state(tp, start)
             case _:
-                continue
-        if tp in committed and start > committed[tp]:
-            found.append(
-                Violation(
-                    checker=NAME,
-                    what=(
-                        f"the log start {start} of {tp} was {what} while the metadata store had"
-                        f" {committed[tp]}"
-                    ),
-                    evidence=(call, entry.number),
-                )
-            )
+                told = _told_start(history, entry.event)
+                had = None if told is None else committed.start(told.tp)
+                if told is not None and had is not None and told.start > had:
+                    what = f"the log start {told.start} of {told.tp} was {told.what} while"
+                    what += f" the metadata store had {had}"
+                    found.append(Violation(checker=NAME, what=what, evidence=(told.call, entry.number)))
     return found
+
+
+class _Told(NamedTuple):
+    call: int
+    tp: TopicPartition
+    start: int
+    what: str
+
+
+def _told_start(history: History, event: object) -> _Told | None:
+    """The log start that an answer has."""
+    match event:
+        case FetchAnswered(call=call, log_start=start, error=""):
+            return _Told(call, history.event(call).tp, start, "served")
+        case ListAnswered(call=call, offset=start, error=""):
+            asked = history.event(call)
+            return _Told(call, asked.tp, start, "served") if asked.timestamp == _EARLIEST else None
+        case DeleteRecordsAcked(call=call, log_start=start):
+            return _Told(call, history.event(call).tp, start, "acknowledged")
+        case _:
+            return None

@@ -144,6 +144,11 @@ class Telling:
         call = self.add(events.TopicCreateAsked(topic="t", partitions=1, configs=configs or {}))
         self.add(events.TopicCreated(topic="t", topic_id=topic_id, partitions=1, call=call))
 
+    def committed_topic(self, name: str, topic_id: TopicId) -> None:
+        """The metadata store has it."""
+        topic = Topic(name=TopicName(name), topic_id=topic_id, partitions=1, configs={})
+        self.add(facts.TopicCommitted(name=name, topic=topic))
+
     def deleted(self, topic_id: TopicId = TOPIC) -> None:
         self.add(events.TopicDeleted(call=self.add(events.TopicDeleteAsked(topic="t", topic_id=topic_id))))
 

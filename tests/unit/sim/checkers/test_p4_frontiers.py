@@ -1,7 +1,8 @@
 """Promise 4, clause by clause: a history that keeps it, and histories that don't."""
 
+from libs.model.ids import TopicPartition
 from tests.sim.checkers.p4_frontiers import check
-from tests.unit.sim.checkers.telling import A, B, Telling
+from tests.unit.sim.checkers.telling import OTHER, TP, A, B, Telling
 
 
 def told() -> Telling:
@@ -124,6 +125,20 @@ def test_a_log_start_is_served_before_it_is_committed() -> None:
     telling.state((B, 2, 0, None), log_start=4)
     (violation,) = check(telling.end("e", log_start=4))
     assert "served while the metadata store had 2" in violation.what
+
+
+def test_a_log_start_of_the_topic_that_had_the_name_before_is_no_lie() -> None:
+    """A gateway and an owner that were cut off answer by name, as they last heard: seed 2258 at 0e7d6d3."""
+    telling = Telling()
+    before = TopicPartition(OTHER, TP.partition)
+    telling.committed_topic("t", OTHER)
+    telling.state((A, 1, 0, None), tp=before, log_start=2)
+    telling.committed_topic("t", TP.topic_id)
+    telling.state((B, 0, 0, None))
+    telling.listed(-2, 2, epoch=-1)
+    assert check(telling.end()) == []
+    telling.listed(-2, 3, epoch=-1)
+    assert len(check(telling.end())) == 1
 
 
 def test_a_log_start_is_acknowledged_before_it_is_committed() -> None:
