@@ -17,7 +17,7 @@ APP = "opt/kafscale"
 WRITABLE = ("/tmp", "/data")  # noqa: S108 - the image's, a file system of its own
 MB = 1_000_000
 ABOVE_BASE_BYTES_MAX = 60 * MB
-OPERATOR_BYTES_MAX = 70 * MB
+OPERATOR_BYTES_MAX = 15 * MB
 """What the operator's Kubernetes client may add, where it is."""
 PORTS = ("9092/tcp", "9093/tcp", "9094/tcp")
 LABELS = ("title", "description", "version", "revision")
