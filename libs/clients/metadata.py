@@ -29,6 +29,7 @@ from libs.model.ids import (
     ProducerId,
     Revision,
     SessionId,
+    StoreId,
     TopicId,
     TopicName,
     TopicPartition,
@@ -83,12 +84,17 @@ class MetadataClient:
         self._stubs = [MetadataStub(channel) for channel in channels]
         self._preferred = first
 
-    async def register_owner(self, owner: Owner, *, in_flight_max: int, known: bool = False) -> Registration:
+    async def register_owner(
+        self, owner: Owner, *, in_flight_max: int, known: bool = False, store_id: StoreId | None = None
+    ) -> Registration:
         """Raises Fenced(SESSION_OVER) where the session was sealed, or is `known` and has no record: begin a
-        new one.
+        new one; Invalid(WRONG_STORE) where the cluster's records are in another store.
         """
         request = api.RegisterOwnerRequest(
-            owner=convert.owner_message(owner), in_flight_max=in_flight_max, known=known
+            owner=convert.owner_message(owner),
+            in_flight_max=in_flight_max,
+            known=known,
+            store_id=b"" if store_id is None else store_id.bytes,
         )
         return _registration(
             await self._call(lambda stub: stub.RegisterOwner(request, timeout=CALL_SECONDS_MAX))

@@ -23,6 +23,9 @@ LeaderEpoch = NewType("LeaderEpoch", int)
 SessionId = NewType("SessionId", UUID)
 """One life of one owner process; names its chain of WAL objects."""
 
+StoreId = NewType("StoreId", UUID)
+"""Which object store it is, bucket and namespace: two of them never hold one cluster's records."""
+
 ChainSeq = NewType("ChainSeq", int)
 """Position of an object in its session's chain, from 0."""
 

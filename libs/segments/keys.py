@@ -31,8 +31,9 @@ WAL_PREFIX = "wal/"
 """Where every chain is."""
 
 META_PREFIX = "meta/"
-"""Where the bucket says what it is: topics, tombstones, snapshots of the metadata store."""
+"""Where the bucket says what it is: its own id, topics, tombstones, snapshots of the metadata store."""
 
+STORE_ID_KEY = "meta/store-id"
 TOPIC_OBJECTS_PREFIX = "meta/topics/"
 TOMBSTONES_PREFIX = "meta/deleted/"
 SNAPSHOTS_PREFIX = "meta/snapshots/"

@@ -134,6 +134,12 @@ TOMBSTONE_HEAD: Final = Struct(
 TOMBSTONE_HEAD_BYTES: Final = 34
 TOMBSTONE_MAGIC: Final = b"KDEL"
 
+# The store's id: all of it | CRC32C.
+STORE_ID: Final = Struct(">4sB3s16s")  # magic, version, zeros, id
+STORE_ID_VERSION: Final = 1
+STORE_ID_BYTES: Final = 28
+STORE_ID_MAGIC: Final = b"KSID"
+
 # Snapshots of the metadata store: head | entries (key, value) | CRC32C.
 SNAPSHOT_VERSION: Final = 1
 SNAPSHOT_HEAD: Final = Struct(">4sB3sqqIII32s")
@@ -170,5 +176,6 @@ assert MANIFEST_HEAD.size == MANIFEST_HEAD_BYTES
 assert MANIFEST_SEGMENT.size == MANIFEST_SEGMENT_BYTES
 assert TOPIC_HEAD.size == TOPIC_HEAD_BYTES
 assert TOMBSTONE_HEAD.size == TOMBSTONE_HEAD_BYTES
+assert STORE_ID.size + CRC.size == STORE_ID_BYTES
 assert SNAPSHOT_HEAD.size == SNAPSHOT_HEAD_BYTES
 assert SNAPSHOT_PART_BYTES + 2 * VALUE_BYTES_MAX < SNAPSHOT_BYTES_MAX

@@ -1,12 +1,18 @@
 """The cluster's identity: written by the first replica that ever starts, checked by every other.
 
-Rules: 1 a store of a newer format is refused: this version would misread it.
+Owns: the key CLUSTER.
+Rules: 1 a store of a newer format is refused: this version would misread it; 2 a cluster's records are in one
+object store: an owner of another would find no chain of its predecessors there, seal what it took for empty
+ones, and what was acknowledged would be gone from every later read.
 """
 
 from base64 import urlsafe_b64encode
+from uuid import UUID
 
 from libs.concurrency.rand import Rand
-from libs.model.errors import Invalid
+from libs.model.errors import Invalid, Reason
+from libs.model.ids import StoreId
+from libs.segments.keys import STORE_ID_KEY
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, stored
 from services.metadata.kv.port import ABSENT, KV, ModRevisionIs, Put
@@ -39,4 +45,28 @@ async def ensure_cluster(kv: KV, rand: Rand) -> str:
         guard = ModRevisionIs(key=keys.CLUSTER, revision=ABSENT)
         if await write(kv, [guard], [Put(key=keys.CLUSTER, value=info.SerializeToString())]) is not None:
             return cluster_id
+    raise contended("the cluster's record")
+
+
+async def adopt_store(kv: KV, store_id: StoreId) -> None:
+    """Makes it the cluster's object store where there was none. Raises Invalid(WRONG_STORE), Unavailable."""
+    for _ in range(ATTEMPTS_MAX):
+        item = await kv.get(keys.CLUSTER)
+        if item is None:
+            raise Invalid("the metadata store has no cluster: was it wiped while its replicas ran?")
+        info = stored.parse(messages.ClusterInfo, item)
+        if info.store_id == store_id.bytes:
+            return
+        if info.store_id:
+            raise Invalid(
+                f"the records of cluster {info.cluster_id} are in object store {UUID(bytes=info.store_id)},"
+                f" this owner's is {store_id}: set KAFSCALE_S3_BUCKET, KAFSCALE_S3_ENDPOINT and"
+                " KAFSCALE_S3_NAMESPACE (KAFSCALE_DATA_DIR where there is no bucket) to where they are;"
+                f" a copy of that store has its id in {STORE_ID_KEY}",
+                reason=Reason.WRONG_STORE,
+            )
+        info.store_id = store_id.bytes
+        guard = ModRevisionIs(key=keys.CLUSTER, revision=item.mod_revision)
+        if await write(kv, [guard], [Put(key=keys.CLUSTER, value=info.SerializeToString())]) is not None:
+            return
     raise contended("the cluster's record")

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 from libs.model.cluster import Gateway, Owner
 from libs.model.errors import Fenced, Invalid, Reason
-from libs.model.ids import BrokerId, ChainSeq, GatewayId, Revision, SessionId
+from libs.model.ids import BrokerId, ChainSeq, GatewayId, Revision, SessionId, StoreId
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, stored
+from services.metadata.cluster_info import adopt_store
 from services.metadata.kv.port import ABSENT, KV, KeyValue, LeaseId, ModRevisionIs, Put
 from services.metadata.stored import SessionRecord, SessionState
 from services.metadata.writes import ATTEMPTS_MAX, contended, write
@@ -35,15 +36,21 @@ class Registrations:
         self._kv = kv
         self.lease_seconds = lease_seconds
 
-    async def register_owner(self, owner: Owner, *, in_flight_max: int, known: bool = False) -> Registered:
+    async def register_owner(
+        self, owner: Owner, *, in_flight_max: int, known: bool = False, store_id: StoreId | None = None
+    ) -> Registered:
         """A new session ends a drain, a `known` one goes on as it was. Raises Fenced(SESSION_OVER), Invalid.
 
         A known session without a record has ended, or this store never knew it (it was wiped, or set back):
         it must not be recorded anew, because a record says that the store knows all that names the session.
+        `store_id`: of the object store that the owner writes to; None: it didn't say. Raises
+        Invalid(WRONG_STORE).
         """
         _check_name(owner.owner_id, "owner")
         if not owner.address:
             raise Invalid(f"owner {owner.owner_id!r} registers without an address")
+        if store_id is not None:
+            await adopt_store(self._kv, store_id)
         lease_id = await self._kv.grant_lease(ttl_seconds=self.lease_seconds)
         owner_key, session_key = keys.owner(owner.owner_id), keys.session(owner.session)
         for _ in range(ATTEMPTS_MAX):

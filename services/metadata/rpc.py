@@ -23,6 +23,7 @@ from libs.model.ids import (
     Partition,
     Revision,
     SessionId,
+    StoreId,
     TopicId,
     TopicName,
     TopicPartition,
@@ -87,7 +88,10 @@ class MetadataHandlers(MetadataBase):
         request = await _request(stream)
         _session(request.owner.session)
         registered = await self._registrations.register_owner(
-            convert.owner(request.owner), in_flight_max=request.in_flight_max, known=request.known
+            convert.owner(request.owner),
+            in_flight_max=request.in_flight_max,
+            known=request.known,
+            store_id=_store_id(request.store_id),
         )
         await stream.send_message(self._registered(registered))
 
@@ -290,6 +294,10 @@ def _id(raw: bytes) -> UUID:
     if len(raw) != 16:
         raise Invalid(f"an id of {len(raw)} bytes; ids have 16")
     return UUID(bytes=raw)
+
+
+def _store_id(raw: bytes) -> StoreId | None:
+    return StoreId(_id(raw)) if raw else None
 
 
 def _session(raw: bytes) -> SessionId:

@@ -21,6 +21,7 @@ from services.partition_owner.list_offsets import RECORDS_POOL
 from services.partition_owner.metrics import show_statistics
 from services.partition_owner.recorder import MetricsRecorder
 from services.partition_owner.service import PartitionOwner, open_partition_owner
+from services.partition_owner.store_id import ensure_store_id
 
 
 class OwnerProcess:
@@ -77,6 +78,7 @@ async def open_process(host: Host[OwnerSettings]) -> AsyncIterator[OwnerProcess]
                 zone=settings.zone,
                 control_address=f"{settings.bind_host}:{host.admin_port}",
                 store=objects.store,
+                store_id=await ensure_store_id(objects.store, host.rand),
                 reads=objects.reads,
                 metadata=metadata,
                 watcher=watcher,

@@ -21,7 +21,7 @@ from libs.concurrency.rand import Rand
 from libs.concurrency.threads import Threads
 from libs.model.cluster import Owner
 from libs.model.errors import Invalid, KafscaleError, Unavailable
-from libs.model.ids import OwnerId, SessionId
+from libs.model.ids import OwnerId, SessionId, StoreId
 from libs.objectstore.port import ObjectReader, ObjectStore
 from libs.rpc import IServable
 from services.partition_owner.archive import Archive, ArchiveLimits, ArchiveStatistics
@@ -182,6 +182,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
     zone: str = "",
     control_address: str = "",
     store: ObjectStore,
+    store_id: StoreId,
     reads: ObjectReader | None = None,
     metadata: MetadataClient,
     watcher: ClusterWatcher,
@@ -192,7 +193,8 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
 ) -> AsyncIterator[PartitionOwner]:
     """An owner that runs as long as the block.
 
-    `address`: host:port at which gateways reach its RPC. `store` was probed. `reads` gives consumers,
+    `address`: host:port at which gateways reach its RPC. `store` was probed, and says that it is
+    `store_id` (store_id.py). `reads` gives consumers,
     and nobody else, the same objects (ADR 0014); None: `store` does. `threads` has the pool
     list_offsets.RECORDS_POOL.
     """
@@ -330,6 +332,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 session=session,
                 control_address=control_address,
             ),
+            store_id=store_id,
             metadata=metadata,
             watcher=watcher,
             registry=registry,

@@ -20,7 +20,7 @@ from libs.concurrency.rand import Rand
 from libs.concurrency.retry import Backoff
 from libs.model.cluster import Owner
 from libs.model.errors import Fenced, Invalid, KafscaleError, NotFound, Reason
-from libs.model.ids import ChainSeq, SessionId
+from libs.model.ids import ChainSeq, SessionId, StoreId
 from services.partition_owner.assignments import Assignments
 from services.partition_owner.flusher import Flusher
 from services.partition_owner.partition import PartitionPhase
@@ -48,6 +48,7 @@ class SessionKeeper:
         self,
         *,
         owner: Callable[[SessionId], Owner],
+        store_id: StoreId,
         metadata: MetadataClient,
         watcher: ClusterWatcher,
         registry: Registry,
@@ -59,6 +60,7 @@ class SessionKeeper:
     ) -> None:
         """`background`: what runs beside the flusher as long as a session lives."""
         self._owner = owner
+        self._store_id = store_id
         self._metadata = metadata
         self._watcher = watcher
         self._registry = registry
@@ -142,8 +144,11 @@ class SessionKeeper:
                     # A metadata store that knew this session and has no record of it was wiped or set back:
                     # it may not say what of the chain is needed.
                     known=known or flusher.next_seq > 0,
+                    store_id=self._store_id,
                 )
             except KafscaleError as error:
+                if error.reason is Reason.WRONG_STORE and not self._registered.is_set():
+                    raise  # it will never be this cluster's: a start ends here
                 if isinstance(error, Fenced) and error.reason is Reason.SESSION_OVER:
                     flusher.end(error)
                     return

@@ -34,6 +34,7 @@ from services.partition_owner.list_offsets import RECORDS_POOL
 from services.partition_owner.metrics import show_statistics as show_owner
 from services.partition_owner.recorder import MetricsRecorder as OwnerRecorder
 from services.partition_owner.service import PartitionOwner, open_partition_owner
+from services.partition_owner.store_id import ensure_store_id
 from services.standalone.config import StandaloneSettings
 from services.standalone.memory_network import MemoryNetwork
 
@@ -130,6 +131,7 @@ async def open_process(host: Host[StandaloneSettings]) -> AsyncIterator[Standalo
                 address=OWNER,
                 zone=settings.zone,
                 store=objects.store,
+                store_id=await ensure_store_id(objects.store, rand),
                 reads=objects.reads,
                 metadata=client,
                 watcher=watcher,

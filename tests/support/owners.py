@@ -6,6 +6,7 @@ Owns: owners, their clients, killing and pausing them. Does not own: the metadat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
+from uuid import UUID
 
 import grpclib.client
 import trio
@@ -29,7 +30,7 @@ from libs.concurrency.rand import SeededRand
 from libs.concurrency.threads import Threads
 from libs.model.cluster import Assignment, Topic
 from libs.model.errors import KafscaleError, Unavailable
-from libs.model.ids import LeaderEpoch, OwnerId, Partition, SessionId, TopicName, TopicPartition
+from libs.model.ids import LeaderEpoch, OwnerId, Partition, SessionId, StoreId, TopicName, TopicPartition
 from libs.objectstore.port import ObjectReader, ObjectStore
 from libs.rpc import Channel, Server, memory_channel
 from proto.metadata_api.metadata_api_grpc import MetadataStub
@@ -45,6 +46,7 @@ from tests.support.records import Record, encode_batch
 T = TypeVar("T")
 EPOCH_MS = 1_700_000_000_000
 ACK_SECONDS_MAX = 300.0
+STORE_ID = StoreId(UUID(int=1))
 
 
 class Link:
@@ -220,10 +222,11 @@ class OwnerCluster:
         store: ObjectStore | None = None,
         reads: ObjectReader | None = None,
         options: Mapping[str, float] | None = None,
+        store_id: StoreId = STORE_ID,
     ) -> RunningOwner:
         """A ready owner. `options` are fields of OwnerOptions."""
         owner: RunningOwner = await self._nursery.start(
-            self._run, name, store or self.store, reads, options or {}
+            self._run, name, store or self.store, reads, options or {}, store_id
         )
         self.owners[name] = owner
         await owner.service.wait_ready()
@@ -235,6 +238,7 @@ class OwnerCluster:
         store: ObjectStore,
         reads: ObjectReader | None,
         options: Mapping[str, float],
+        store_id: StoreId,
         *,
         task_status: trio.TaskStatus[RunningOwner],
     ) -> None:
@@ -256,6 +260,7 @@ class OwnerCluster:
                         owner_id=OwnerId(name),
                         address=name,
                         store=store,
+                        store_id=store_id,
                         reads=reads,
                         metadata=client,
                         watcher=watcher,

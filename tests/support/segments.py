@@ -15,6 +15,7 @@ from libs.model.ids import (
     Partition,
     Revision,
     SessionId,
+    StoreId,
     TopicId,
     TopicName,
     TopicPartition,
@@ -41,6 +42,7 @@ from libs.segments.snapshot import (
     encode_snapshot_part,
     parse_snapshot_part,
 )
+from libs.segments.store_id import encode_store_id, parse_store_id
 from libs.segments.topic_object import (
     Tombstone,
     TopicObject,
@@ -247,5 +249,6 @@ def formats() -> dict[str, Format]:
         "manifest.kfm": Format(encode_manifest(sample_manifest()), parse_manifest),
         "orders.topic": Format(encode_topic_object(sample_topic_object()), parse_topic_object),
         "tombstone": Format(encode_tombstone(sample_tombstone()), parse_tombstone),
+        "store-id": Format(encode_store_id(StoreId(UUID(int=0x0123456789ABCDEF))), parse_store_id),
         "snapshot": Format(encode_snapshot_part(sample_snapshot()), parse_snapshot_part),
     }

@@ -1,4 +1,4 @@
-"""Verifies what is below `meta/`: topic objects, tombstones, snapshots of the metadata store.
+"""Verifies what is below `meta/`: the store's id, topic objects, tombstones, snapshots of the metadata store.
 
 Owns: reading them. Does not own: comparing topics with data and metadata (verify.py).
 """
@@ -9,6 +9,7 @@ from libs.model.errors import Corrupt
 from libs.model.ids import TopicId
 from libs.objectstore.port import ObjectInfo
 from libs.segments.keys import (
+    STORE_ID_KEY,
     SnapshotName,
     parse_snapshot_key,
     parse_tombstone_key,
@@ -17,6 +18,7 @@ from libs.segments.keys import (
     snapshot_part_key,
 )
 from libs.segments.snapshot import Digest, parse_snapshot_part
+from libs.segments.store_id import parse_store_id
 from libs.segments.topic_object import Tombstone, TopicObject, parse_tombstone, parse_topic_object
 from tools.bucket.work import Work
 
@@ -46,6 +48,9 @@ async def verify_meta(work: Work, prefix: str) -> Meta:
         elif parse_topic_object_key(info.key) is not None:
             work.count("topic object", info)
             await _topic(work, meta, info)
+        elif info.key == STORE_ID_KEY:
+            work.count("store id", info)
+            await _store_id(work, info)
         elif parse_tombstone_key(info.key) is not None:
             work.count("tombstone", info)
             await _tombstone(work, meta, info)
@@ -56,6 +61,15 @@ async def verify_meta(work: Work, prefix: str) -> Meta:
         if not await _snapshot(work, name):
             meta.snapshots.remove(name)
     return meta
+
+
+async def _store_id(work: Work, info: ObjectInfo) -> None:
+    data = await work.get(info.key)
+    try:
+        if data is not None:
+            parse_store_id(data)
+    except Corrupt as error:
+        work.error("corrupt", info.key, error.message)
 
 
 async def _topic(work: Work, meta: Meta, info: ObjectInfo) -> None:

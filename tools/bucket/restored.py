@@ -363,7 +363,10 @@ def _from_snapshot(
     dropped = 0
     for item in entries:
         if item.key == keys.CLUSTER:
-            cluster = item.value
+            # The bucket that is read now may be another than then: the first owner says which it is.
+            info = stored.parse(messages.ClusterInfo, item)
+            info.ClearField("store_id")
+            cluster = info.SerializeToString()
         elif item.key.startswith(GROUPS_PREFIX):
             record, claim = decode_group(item)
             # Its members have moved on since: they join again, in a generation that never was.

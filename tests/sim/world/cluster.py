@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, TypeAlias
+from uuid import UUID
 
 import trio
 
@@ -17,7 +18,7 @@ from libs.clients.watcher import open_watcher
 from libs.concurrency.clock import LoopClock
 from libs.concurrency.rand import Rand, SeededRand
 from libs.concurrency.retry import Backoff, RetryPolicy
-from libs.model.ids import GatewayId, OwnerId, ReplicaId
+from libs.model.ids import GatewayId, OwnerId, ReplicaId, StoreId
 from libs.objectstore.retrying import RetryingObjectStore
 from libs.rpc import Server
 from services.gateway.recorder import SilentRecorder
@@ -37,6 +38,7 @@ from tests.sim.world.streams import SimListener
 
 KAFKA_PORT = 9092
 DRAIN_SECONDS = 10.0
+_STORE_ID = StoreId(UUID(int=1))
 _STORE_RETRY = RetryPolicy(backoff=Backoff(first_seconds=0.05, max_seconds=1.0), attempts_max=4)
 _GROUPS = GroupsConfig(session_timeout_ms_min=1_000, initial_rebalance_delay_ms=100, expiry_every_seconds=30)
 
@@ -178,6 +180,7 @@ class OwnerMember(Member):
                     owner_id=OwnerId(self.name),
                     address=self.name,
                     store=RetryingObjectStore(self.store, policy=_STORE_RETRY, rand=self.rand),
+                    store_id=_STORE_ID,
                     metadata=metadata,
                     watcher=watcher,
                     clock=self.clock,

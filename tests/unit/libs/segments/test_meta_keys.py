@@ -16,6 +16,7 @@ STEM = "meta/snapshots/00000001700000000000-00000000000000000042"
 
 
 def test_the_spelling() -> None:
+    assert keys.STORE_ID_KEY == "meta/store-id"
     assert keys.topic_object_key(TopicObjectName(TOPIC_ID, 3)) == f"meta/topics/{TOPIC_ID}/0000000003.topic"
     assert keys.tombstone_key(TOPIC_ID) == f"meta/deleted/{TOPIC_ID}"
     assert keys.snapshot_key(SNAPSHOT) == STEM

@@ -8,8 +8,8 @@ import trio
 from libs.clients.metadata import MetadataClient
 from libs.concurrency.rand import SeededRand
 from libs.model.cluster import Gateway, Topic
-from libs.model.errors import Invalid, KafscaleError, NotFound, Unavailable
-from libs.model.ids import BrokerId, GatewayId, SessionId
+from libs.model.errors import Invalid, KafscaleError, NotFound, Reason, Unavailable
+from libs.model.ids import BrokerId, GatewayId, OwnerId, SessionId, StoreId
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, registrations
 from services.metadata.cluster_info import ensure_cluster
@@ -114,6 +114,40 @@ async def test_a_session_belongs_to_one_owner(autojump_clock: object) -> None:
         await client.register_owner(owner_named("owner-0", 1), in_flight_max=4)
         with pytest.raises(Invalid, match="belongs to"):
             await client.register_owner(owner_named("owner-1", 1), in_flight_max=4)
+
+
+async def test_an_owner_of_another_object_store_is_refused(autojump_clock: object) -> None:
+    """It would find its predecessors' chains empty, and seal them as if nothing had been written."""
+    kv = FaultyKV()
+    one, other = StoreId(UUID(int=1)), StoreId(UUID(int=2))
+    async with open_metadata_cluster(kv, "m0", "m1") as cluster, cluster.client("m0") as client:
+        kv.lost_replies = 1
+        await client.register_owner(owner_named("owner-0", 1), in_flight_max=4, store_id=one)
+        async with cluster.client("m1") as at_another:
+            with pytest.raises(Invalid, match=f"object store {one}.*{other}.*KAFSCALE_S3_BUCKET") as refused:
+                await at_another.register_owner(owner_named("owner-1", 2), in_flight_max=4, store_id=other)
+            assert refused.value.reason is Reason.WRONG_STORE
+            await at_another.register_owner(owner_named("owner-2", 3), in_flight_max=4, store_id=one)
+        owners = await kv.range(keys.OWNERS, limit=10)
+        assert [item.key for item in owners.items] == [keys.owner(OwnerId(f"owner-{n}")) for n in (0, 2)]
+
+
+async def test_of_two_first_owners_one_says_which_store_it_is(autojump_clock: object) -> None:
+    async with open_metadata_cluster(MemoryKV(), "m0", "m1") as cluster:
+        refused: list[Invalid] = []
+
+        async def register(at: str, number: int) -> None:
+            async with cluster.client(at) as client:
+                owner = owner_named(f"owner-{number}", number)
+                try:
+                    await client.register_owner(owner, in_flight_max=4, store_id=StoreId(UUID(int=number)))
+                except Invalid as error:
+                    refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(register, "m0", 1)
+            nursery.start_soon(register, "m1", 2)
+        assert [error.reason for error in refused] == [Reason.WRONG_STORE]
 
 
 async def test_blocks_of_producer_ids_never_overlap(autojump_clock: object) -> None:

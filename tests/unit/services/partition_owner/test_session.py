@@ -1,12 +1,15 @@
 """How an owner learns that its session is over."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from libs.concurrency.clock import LoopClock
-from libs.model.ids import ChainSeq, OwnerId
+from libs.model.errors import Invalid
+from libs.model.ids import ChainSeq, OwnerId, StoreId
 from libs.objectstore.memory import MemoryObjectStore
 from services.metadata import keys
 from services.metadata.kv.port import Delete, LeaseId, ModRevisionIs, Put, TxnResult
@@ -53,6 +56,13 @@ async def test_a_registration_that_others_get_in_the_way_of_is_no_end(
         assert refused == ATTEMPTS_MAX
         assert await kv.get(keys.owner(OwnerId("a"))) is not None
         assert owner.session == session
+
+
+async def test_an_owner_of_another_object_store_ends_with_an_error(autojump_clock: MockClock) -> None:
+    store = MemoryObjectStore(LoopClock(EPOCH_MS))
+    with pytest.RaisesGroup(pytest.RaisesExc(Invalid, match="object store"), flatten_subgroups=True):
+        async with open_owner_cluster(store, ["a"]) as cluster:
+            await cluster.start("b", store_id=StoreId(UUID(int=7)))
 
 
 async def test_one_renewal_without_an_answer_costs_no_lease(autojump_clock: MockClock) -> None:
