@@ -180,7 +180,10 @@ def _ready_nodes(world: World) -> list[Object]:
         node
         for node in world.listed("/api/v1/nodes")
         if not node["spec"].get("taints")
-        and any(each["type"] == "Ready" and each["status"] == "True" for each in node["status"]["conditions"])
+        and any(
+            each["type"] == "Ready" and each["status"] == "True"
+            for each in node["status"].get("conditions") or ()
+        )
     ]
 
 

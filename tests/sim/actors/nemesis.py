@@ -315,6 +315,8 @@ class Nemesis:
         faults = replica.kv.faults
         faults.lost_request_rate = self._rand.choice((0.0, 0.1, 0.3))
         faults.lost_reply_rate = self._rand.choice((0.0, 0.1, 0.3))
+        faults.late_request_rate = self._rand.choice((0.0, 0.1, 0.3))
+        faults.late_seconds = self._rand.choice(((0.01, 0.5), (0.5, 15.0)))
         faults.refused_rate = self._rand.choice((0.0, 0.1, 0.3))
         faults.delay_seconds = self._rand.choice(((0.0, 0.0), (0.0, 0.05), (0.1, 2.0)))
         await trio.sleep(self._rand.uniform(1.0, 15.0))

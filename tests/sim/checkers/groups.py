@@ -6,7 +6,8 @@ Clauses:
 1 in one generation of a group a partition is assigned to one member;
 2 a member gets exactly what the group's leader gave it;
 3 what is fetched was committed: by a commit that nothing acknowledged later replaced, or one whose outcome is
-  unknown; nothing (-1) only where nothing was acknowledged;
+  unknown, unless a member of a newer generation committed since; nothing (-1) only where nothing was
+  acknowledged;
 4 a commit of an older generation, asked after a member had got its assignment in a newer one, is refused.
 """
 
@@ -76,6 +77,7 @@ class _Commit:
     """One offset of a CommitAsked. `answered` None: nobody knows, it may hold at any time."""
 
     offset: int
+    generation: int
     asked: int
     answered: int | None = None
     failed: bool = False
@@ -111,7 +113,7 @@ def _commits(history: History) -> defaultdict[tuple[GroupId, TopicPartition], li
     for entry, event in history.each(CommitAsked, CommitAcked, CommitFailed):
         if isinstance(event, CommitAsked):
             for tp, offset in event.offsets.items():
-                commit = _Commit(offset=offset, asked=entry.number)
+                commit = _Commit(offset=offset, generation=event.generation, asked=entry.number)
                 commits[event.group, tp].append(commit)
                 by_call[entry.number].append(commit)
         else:
@@ -147,10 +149,13 @@ def _wrong_offset(commits: list[_Commit], asked: int, answered: int, offset: int
     if not candidates:
         return "which nobody committed"
     newest_asked = max((each.asked for each in certain), default=-1)
+    generation = max((each.generation for each in certain), default=-1)
     for each in candidates:
-        if each.answered is None or each.answered > newest_asked:
+        if each.answered is None and not 0 <= each.generation < generation:
             return ""
-    newer = next(each for each in certain if each.asked == newest_asked)
+        if each.answered is not None and each.answered > newest_asked:
+            return ""
+    newer = next(each for each in certain if newest_asked == each.asked or generation == each.generation)
     return f"after {newer.offset} had been committed (#{newer.answered})"
 
 

@@ -126,6 +126,7 @@ class ReplicaMember(Member):
             self.process,
             ports.rand(f"kv/{name}/{life}"),
             calm_seconds=ports.plan.kv_seconds,
+            nursery=ports.nursery,
         )
         self.service: Metadata | None = None
 

@@ -2,19 +2,20 @@
 
 Owns: what the store ever held of topics, partitions and assignments, a replica's faults. Does not own: the
 semantics (services/metadata/kv/memory.py).
-Rules: 1 a transaction that was sent may be applied although its reply is lost; 2 a watch that breaks goes on
+Rules: 1 a transaction that was sent may be applied although its reply is lost, and long after it was given
+up, even by a replica that is dead by then; 2 a watch that breaks goes on
 from the last batch that was taken; 3 a dead replica sends nothing.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import trio
 
 from libs.concurrency.rand import Rand
-from libs.model.errors import Reason, Unavailable
+from libs.model.errors import KafscaleError, Reason, Unavailable
 from libs.model.ids import Revision
 from services.metadata import keys, stored
 from services.metadata.kv.memory import MemoryKV
@@ -30,7 +31,7 @@ from services.metadata.kv.port import (
 )
 from tests.sim.facts import AssignmentCommitted, StateCommitted, TopicCommitted
 from tests.sim.history import History
-from tests.sim.world.process import SimProcess
+from tests.sim.world.process import SimProcess, WorldNursery
 from tests.sim.world.trace import Trace
 
 T = TypeVar("T")
@@ -81,6 +82,9 @@ class KvFaults:
     is_away: bool = False
     lost_request_rate: float = 0.0
     lost_reply_rate: float = 0.0
+    late_request_rate: float = 0.0
+    late_seconds: tuple[float, float] = (0.0, 0.0)
+    """A request is held up on its way for so long: whoever sent it is told at once that nothing is known."""
     refused_rate: float = 0.0
     """A leader is being elected: nothing is done, and that is known."""
     delay_seconds: tuple[float, float] = (0.0, 0.0)
@@ -91,7 +95,7 @@ class KvFaults:
     def reset(self) -> None:
         """All is well."""
         self.is_away = False
-        self.lost_request_rate = self.lost_reply_rate = self.refused_rate = 0.0
+        self.lost_request_rate = self.lost_reply_rate = self.late_request_rate = self.refused_rate = 0.0
         self.delay_seconds = self.calm_seconds
 
 
@@ -99,13 +103,21 @@ class KvPort:
     """A replica's own way to the store."""
 
     def __init__(
-        self, kv: RecordedKV, process: SimProcess, rand: Rand, *, calm_seconds: tuple[float, float]
+        self,
+        kv: RecordedKV,
+        process: SimProcess,
+        rand: Rand,
+        *,
+        calm_seconds: tuple[float, float],
+        nursery: trio.Nursery,
     ) -> None:
+        """`nursery` outlives the process: what is on its way lands."""
         self.faults = KvFaults(calm_seconds=calm_seconds)
         self.lost = 0
         self._kv = kv
         self._process = process
         self._rand = rand
+        self._sent = WorldNursery(nursery)
         self.watches: dict[trio.CancelScope, None] = {}
 
     def break_watches(self) -> int:
@@ -166,6 +178,9 @@ class KvPort:
             raise _away(outcome_unknown=False)
         if self._happens(faults.lost_request_rate):
             raise _away(outcome_unknown=True)
+        if self._happens(faults.late_request_rate):
+            self._sent.start_soon(_land_late, call, self._rand.uniform(*faults.late_seconds))
+            raise _away(outcome_unknown=True)
         result = await call()
         if self.faults.is_away or self._happens(faults.lost_reply_rate):
             raise _away(outcome_unknown=True)
@@ -207,6 +222,12 @@ class _Batches:
         if scope.cancelled_caught or self._port.faults.is_away:
             raise _away(outcome_unknown=False)
         return batch
+
+
+async def _land_late(call: Callable[[], Awaitable[object]], seconds: float) -> None:
+    await trio.sleep(seconds)
+    with suppress(KafscaleError):  # nobody waits for the answer any more
+        await call()
 
 
 def _away(*, outcome_unknown: bool) -> Unavailable:

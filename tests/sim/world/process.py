@@ -98,3 +98,13 @@ class SimProcess:
                     cut()
             ended(self)
             self.gone.set()
+
+
+class WorldNursery:
+    """Starts requests as tasks of the world: they belong to nobody once they are sent."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    def start_soon(self, task: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        Context().run(self._nursery.start_soon, task, *args)

@@ -7,7 +7,6 @@ sends nothing; 3 what lands is in the history at that very moment.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -20,7 +19,7 @@ from libs.objectstore.memory import MemoryObjectStore
 from libs.objectstore.port import LIST_LIMIT_MAX, Body, ListPage, ObjectInfo, ObjectStore, PutResult
 from tests.sim.facts import ObjectDeleted
 from tests.sim.history import History
-from tests.sim.world.process import SimProcess
+from tests.sim.world.process import SimProcess, WorldNursery
 from tests.sim.world.trace import Trace
 
 T = TypeVar("T")
@@ -71,23 +70,13 @@ class _Named:
         await self._bucket.delete_by(self._process, keys)
 
 
-class _WorldNursery:
-    """Starts requests as tasks of the world: they belong to nobody once they are sent."""
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-
-    def start_soon(self, task: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        Context().run(self._nursery.start_soon, task, *args)
-
-
 class StorePort:
     """A process's own way to the bucket."""
 
     def __init__(
         self, bucket: Bucket, process: SimProcess, *, plan: FaultPlan, rand: Rand, nursery: trio.Nursery
     ) -> None:
-        requests: Any = _WorldNursery(nursery)
+        requests: Any = WorldNursery(nursery)
         named: ObjectStore = _Named(bucket, process.name)
         self.faulty = FaultyObjectStore(named, plan=plan, rand=rand, nursery=requests)
         self._named = named

@@ -94,6 +94,25 @@ def test_commits_on_their_way_together_may_hold_either_way() -> None:
     assert check(telling.history) == []
 
 
+def test_a_commit_without_an_answer_ends_with_its_generation() -> None:
+    """Its coordinator lost the group before a newer generation committed: that is void."""
+    telling = Telling()
+    telling.commit(5)
+    telling.committed(7, generation=2)
+    assert check(telling.history) == []
+    telling.offset_fetched(5)
+    (violation,) = check(telling.history)
+    assert "after 7 had been committed" in violation.what
+
+
+def test_a_commit_outside_of_generations_may_hold_at_any_time() -> None:
+    telling = Telling()
+    telling.commit(5, generation=-1)
+    telling.committed(7, generation=2)
+    telling.offset_fetched(5)
+    assert check(telling.history) == []
+
+
 def test_a_member_of_an_older_generation_commits() -> None:
     telling = Telling()
     telling.assigned("m", 1, 0)

@@ -1,0 +1,114 @@
+"""An etcd of the user's own that speaks TLS only and lets in only who has a certificate."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+import trustme
+
+from tests.e2e.api import Object
+from tests.e2e.clusters import SMALL, Cluster, cluster_spec, open_cluster
+from tests.e2e.control_plane import wait_until
+from tests.e2e.world import World
+from tests.support.certificates import ServerCertificate, issue
+from tests.support.clients import create_topic, produce_all
+
+NAMESPACE = "secured"
+ETCD_NAMESPACE = "secured-etcd"
+HOST = f"etcd.{ETCD_NAMESPACE}.svc"
+LABELS = {"app": "etcd"}
+PLAIN = "--listen-peer-urls=http://127.0.0.1:2380 --listen-metrics-urls=http://0.0.0.0:2381"
+RECORDS = 20
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def _etcd() -> Object:
+    listen = f"--listen-client-urls=https://0.0.0.0:2379 --advertise-client-urls=https://{HOST}:2379"
+    tls = "--cert-file=/tls/tls.crt --key-file=/tls/tls.key --client-cert-auth --trusted-ca-file=/tls/ca.crt"
+    container = {
+        "name": "etcd",
+        "image": "kafscale-etcd",
+        "command": ["etcd", "--data-dir=/var/lib/etcd/data", *listen.split(), *tls.split(), *PLAIN.split()],
+        "ports": [{"containerPort": 2379}],
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 2381}, "periodSeconds": 1},
+        "volumeMounts": [
+            {"name": "tls", "mountPath": "/tls", "readOnly": True},
+            {"name": "data", "mountPath": "/var/lib/etcd"},
+        ],
+    }
+    volumes = [{"name": "tls", "secret": {"secretName": "etcd-server"}}, {"name": "data", "emptyDir": {}}]
+    return {
+        "metadata": {"name": "etcd", "labels": LABELS},
+        "spec": {"containers": [container], "volumes": volumes},
+    }
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    world: World, operator: str, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("certificates")
+    _put_secret(world, ETCD_NAMESPACE, "etcd-server", issue(folder / "server", HOST, authority=authority))
+    # No host's name or address: etcd holds those of a client against the address that it comes from.
+    client = issue(folder / "client", "kafscale@example.com", authority=authority)
+    _put_secret(world, NAMESPACE, "etcd-client", client)
+    core = f"/api/v1/namespaces/{ETCD_NAMESPACE}"
+    world.call("POST", f"{core}/pods", _etcd())
+    service = {"selector": LABELS, "ports": [{"port": 2379}]}
+    world.call("POST", f"{core}/services", {"metadata": {"name": "etcd"}, "spec": service})
+    ready = ("--for=condition=Ready", "--timeout=60s", "--namespace", ETCD_NAMESPACE)
+    try:
+        world.kubectl("wait", "pod/etcd", *ready)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{world.logs(ETCD_NAMESPACE)}") from error
+    one = {"replicas": 1, "resources": SMALL}
+    etcd = {"endpoints": [f"https://{HOST}:2379"], "tls": {"secretName": "etcd-client"}}
+    spec = cluster_spec(NAMESPACE, etcd=etcd, gateway=one, owner=one, metadata=one)
+    with open_cluster(world, NAMESPACE, "secured", spec) as cluster:
+        yield cluster
+
+
+def _put_secret(world: World, namespace: str, name: str, issued: ServerCertificate) -> None:
+    """In a namespace that is made for it."""
+    world.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    files = (issued.ca_file, issued.cert_file, issued.key_file)
+    secret = {"metadata": {"name": name}, "stringData": {file.name: file.read_text() for file in files}}
+    world.call("POST", f"/api/v1/namespaces/{namespace}/secrets", secret)
+
+
+def test_nobody_comes_in_without_a_certificate(cluster: Cluster, authority: trustme.CA) -> None:
+    """Else the other test would show nothing."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    assert _answer(context) == b""
+
+
+def _answer(context: ssl.SSLContext) -> bytes:
+    """The first byte that etcd says; nothing where it ends the connection."""
+    with (
+        socket.create_connection((HOST, 2379), timeout=30) as plain,
+        suppress(ssl.SSLError, ConnectionError),
+        context.wrap_socket(plain, server_hostname=HOST) as etcd,
+    ):
+        etcd.sendall(b"GET /version HTTP/1.1\r\nHost: etcd\r\n\r\n")
+        return etcd.recv(1)
+    return b""
+
+
+def test_metadata_is_kept_behind_certificates(cluster: Cluster) -> None:
+    """Ready means that topics can be made; a replica that starts anew finds them there."""
+    create_topic(cluster.bootstrap, "orders", 2)
+    produce_all(cluster.bootstrap, "orders", [(number % 2, b"before") for number in range(RECORDS)])
+    before = cluster.uids("metadata")
+    cluster.world.kubectl("delete", "pod", "secured-metadata-0", "--namespace", NAMESPACE)
+    wait_until(lambda: cluster.all_new("metadata", before), "the replica is back", seconds_max=120)
+    cluster.wait_ready()
+    produce_all(cluster.bootstrap, "orders", [(number % 2, b"after") for number in range(RECORDS)])
