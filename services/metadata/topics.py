@@ -27,8 +27,8 @@ from libs.model.limits import PARTITIONS_PER_TOPIC_MAX, TOPIC_NAME_LENGTH_MAX
 from libs.model.topic_configs import check_topic_configs
 from services.metadata import keys, stored
 from services.metadata.cache import Cache
-from services.metadata.groups.paging import read_all
 from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
+from services.metadata.paging import read_all
 from services.metadata.stored import DeletedTopic, Stored
 from services.metadata.topic_changes import changed
 from services.metadata.writes import ATTEMPTS_MAX, contended, read_after, write

@@ -14,6 +14,9 @@ from services.gateway.errors import code_of, offset_code_of
 from services.gateway.groups import check_group_id, find_partition
 from services.gateway.handler import Handler, Request, Versions
 
+_TOPIC_IDS_FROM = 10
+"""KIP-848."""
+
 
 async def handle(gateway: Gateway, request: Request) -> Entity:
     body, schema = request.body, request.schema
@@ -32,7 +35,7 @@ async def handle(gateway: Gateway, request: Request) -> Entity:
                 offsets=good,
             )
         )
-        found = [ErrorCode.none if each is None else offset_code_of(each) for each in errors]
+        found = [ErrorCode.none if each is None else _code(each, schema.version) for each in errors]
         gateway.lag.committed(
             group, (each for each, error in zip(good, errors, strict=True) if error is None)
         )
@@ -74,6 +77,13 @@ def _commit(gateway: Gateway, topic: Any, partition: Any) -> OffsetCommit | Kafs
         leader_epoch=LeaderEpoch(getattr(partition, "committed_leader_epoch", -1)),
         metadata=partition.committed_metadata or "",
     )
+
+
+def _code(error: KafscaleError, version: int) -> ErrorCode:
+    """Who named a topic by its name is told of the name: metadata knows ids only."""
+    code = offset_code_of(error)
+    by_name = version < _TOPIC_IDS_FROM and code is ErrorCode.unknown_topic_id
+    return ErrorCode.unknown_topic_or_partition if by_name else code
 
 
 HANDLER = Handler(api_key=8, name="offset_commit", versions=Versions(low=2, high=10), handle=handle)

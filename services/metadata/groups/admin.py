@@ -15,10 +15,10 @@ from services.metadata.groups.config import GroupsConfig
 from services.metadata.groups.coordinator import Coordinator
 from services.metadata.groups.journal import HeldClaim, Journal
 from services.metadata.groups.keys import GROUPS_PREFIX, group_key, group_of_key, offsets_prefix
-from services.metadata.groups.paging import read_all
 from services.metadata.groups.state import GroupState
 from services.metadata.groups.stored import decode_group, decode_offset, encode_group
 from services.metadata.kv.port import KV, Delete, Put
+from services.metadata.paging import read_all
 
 _GROUPS_PAGE = 50
 """Groups are values of up to 1 MiB."""

@@ -27,9 +27,9 @@ from services.metadata.groups.config import GroupsConfig
 from services.metadata.groups.hosting import Hosting
 from services.metadata.groups.journal import Journal
 from services.metadata.groups.keys import GROUPS_PREFIX, group_of_key, offset_key, offsets_prefix
-from services.metadata.groups.paging import read_all
 from services.metadata.groups.stored import decode_group, decode_offset
 from services.metadata.kv.port import KV, Delete
+from services.metadata.paging import read_all
 
 _GROUPS_PAGE = 50
 _WRITE_SECONDS_MAX = 10.0

@@ -22,9 +22,9 @@ from services.metadata.groups.config import GroupsConfig
 from services.metadata.groups.coordinator import Coordinator
 from services.metadata.groups.journal import Journal
 from services.metadata.groups.keys import offset_key, offsets_prefix
-from services.metadata.groups.paging import read_all
 from services.metadata.groups.stored import decode_offset, encode_offset
 from services.metadata.kv.port import KV, Put
+from services.metadata.paging import read_all
 
 MissingTopics = Callable[[Iterable[TopicId]], Awaitable[Set[TopicId]]]
 """Those of the topics that do not exist. Raises Unavailable."""
@@ -122,7 +122,9 @@ class Offsets:
 
 def _refusal(commit: OffsetCommit, missing: Set[TopicId]) -> KafscaleError | None:
     if commit.at.topic_id in missing:
-        return NotFound(f"there is no topic with id {commit.at.topic_id} any more")
+        return NotFound(
+            f"there is no topic with id {commit.at.topic_id} any more", reason=Reason.UNKNOWN_TOPIC_ID
+        )
     if len(commit.metadata.encode()) > OFFSET_METADATA_BYTES_MAX:
         return Invalid(
             f"the metadata of a committed offset may have {OFFSET_METADATA_BYTES_MAX} bytes",

@@ -26,6 +26,8 @@ from tests.support.records import Record, encode_batch
 IN_FLIGHT_MAX: Final = 5
 DELIVERY_SECONDS_MAX: Final = 40.0
 _TIMEOUT_SECONDS: Final = 6.0
+_RESTART_RATES: Final = (0.0, 0.2)
+"""Of the bursts, as a process that was restarted: a producer's first batches have to meet faults too."""
 _BURST_MAX: Final = 12
 """Requests that are sent before all answers are waited for."""
 
@@ -107,11 +109,14 @@ class Producer(Client):
     async def run(self) -> None:
         """Until the world is done, and what was sent has an outcome or was given up."""
         think = self.rand.choice(((0.0, 0.02), (0.0, 0.2), (0.1, 0.6)))
+        restart_rate = self.rand.choice(_RESTART_RATES)
         while not self._is_finished():
             try:
                 if not self._requests:  # what is answered has to be read: how long that took is judged
                     await self.world.breathe(self.rand)
                     self._burst = self.rand.integer(1, _BURST_MAX)
+                    if self.rand.random() < restart_rate:
+                        self._begin_anew()
                 await self._step(think)
             except Gone as gone:
                 self._lose(str(gone))
@@ -122,6 +127,13 @@ class Producer(Client):
         return (self.world.done or self.retired) and not any(
             lane.again or lane.in_flight for lane in self._lanes
         )
+
+    def _begin_anew(self) -> None:
+        """As a new process: another producer id, and what had no outcome never gets one."""
+        self._id = -1
+        for lane in self._lanes:
+            lane.again.clear()
+            lane.epoch, lane.unresolved = -1, False
 
     async def _step(self, think: tuple[float, float]) -> None:
         connection = await self.connection()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from kio.schema.errors import ErrorCode
 
-from libs.model.errors import Fenced, Invalid, Moved, Reason, Unavailable
+from libs.model.errors import Fenced, Invalid, Moved, NotFound, Reason, Unavailable
 from libs.model.ids import Partition, TopicPartition
 from tests.unit.services.gateway.client import connected
 from tests.unit.services.gateway.cluster import Served
@@ -50,6 +50,21 @@ async def test_offsets_reach_the_coordinator(served: Served, groups: FakeGroups,
     first = asked.offsets[0]
     assert (first.at.partition, first.offset, first.metadata) == (0, 5, "m")
     assert first.leader_epoch == (2 if version >= 6 else -1)
+
+
+@pytest.mark.parametrize(
+    ("version", "code"), [(9, ErrorCode.unknown_topic_or_partition), (10, ErrorCode.unknown_topic_id)]
+)
+async def test_a_topic_that_was_deleted_a_moment_ago(
+    served: Served, groups: FakeGroups, version: int, code: ErrorCode
+) -> None:
+    """The gateway has not heard of it, the coordinator has."""
+    topic_id = served.cluster.metadata.topics["orders"].topic_id  # type: ignore[index]
+    gone = NotFound("", reason=Reason.UNKNOWN_TOPIC_ID)
+    groups.partition_errors[TopicPartition(topic_id, Partition(0))] = gone
+    async with connected(served.port) as client:
+        answer = await client.ask(8, version, values(served))
+    assert [each.error_code for each in answer.topics[0].partitions][:2] == [code, ErrorCode.none]
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ async def test_a_topic_that_is_no_more_takes_no_offsets_and_has_none(
         stored, refused = await client.commit(commit_of(offsets=offsets))
         assert stored is None
         assert refused is not None
-        assert refused.reason is Reason.UNKNOWN_TOPIC_OR_PARTITION
+        assert refused.reason is Reason.UNKNOWN_TOPIC_ID
         assert list(await client.fetch_offsets(GROUP, None)) == [partition(0)]
 
 
