@@ -3,24 +3,19 @@
 A seed that fails is printed with the command that replays it.
 """
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from datetime import UTC, datetime
-from multiprocessing import get_context
 
 import pytest
 
 from tests.sim.report import replay
 from tests.sim.run import run_seed
-from tests.sim.world.determinism import HASH_SEED
 
 FRESH_SEEDS = 50
 STEPS = 2000
 FAULTS = 20
-JOBS = 2
 REGRESSIONS = (1, 2, 3022, 3025)
 """Seeds that found something, if only in the world, and the first few: they cost little."""
 
@@ -28,21 +23,6 @@ REGRESSIONS = (1, 2, 3022, 3025)
 def first_fresh_seed() -> int:
     """Another one each day: a failure can be seen again for the rest of it, and replayed for ever."""
     return int(f"{datetime.now(tz=UTC):%y%m%d}") * 1000
-
-
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Executor]:
-    """Processes whose hashes are fixed, as a seed's are wherever it is run."""
-    before = os.environ.get("PYTHONHASHSEED")
-    os.environ["PYTHONHASHSEED"] = HASH_SEED
-    try:
-        with ProcessPoolExecutor(max_workers=JOBS, mp_context=get_context("spawn")) as executor:
-            yield executor
-    finally:
-        if before is None:
-            del os.environ["PYTHONHASHSEED"]
-        else:
-            os.environ["PYTHONHASHSEED"] = before
 
 
 def failures_of(seed: int) -> list[str]:

@@ -19,10 +19,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2000, help="operations of clients in each seed")
     parser.add_argument("--jobs", type=int, default=1, help="bugs at a time")
     parser.add_argument("--only", action="append", default=[], help="the name of a bug; may be repeated")
-    parser.add_argument("--known", action="store_true", help="begin with the seeds that are known to catch")
     arguments = parser.parse_args()
     ensure_fixed_hashes(["-m", "tests.sim.planted", *sys.argv[1:]])
-    from tests.sim.planted import known, table  # noqa: PLC0415 - only now are hashes fixed
+    from tests.sim.planted import table  # noqa: PLC0415 - only now are hashes fixed
     from tests.sim.planted.catalogue import BUGS  # noqa: PLC0415
     from tests.sim.planted.hunt import hunt  # noqa: PLC0415
 
@@ -30,14 +29,12 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no bug {', '.join(sorted(unknown))}")
     names = arguments.only or list(BUGS)
-    seeds: list[list[int]] = [list(range(arguments.first, arguments.first + arguments.seeds))] * len(names)
-    if arguments.known:
-        seeds = [known.seeds_of(name) for name in names]
-    steps = known.STEPS if arguments.known else arguments.steps
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
     hunts = []
     sys.stdout.write(table.head())
     with ProcessPoolExecutor(max_workers=arguments.jobs, mp_context=get_context("forkserver")) as pool:
-        for found in pool.map(partial(hunt, steps=steps), [BUGS[name] for name in names], seeds):
+        search = partial(hunt, seeds=seeds, steps=arguments.steps)
+        for found in pool.map(search, [BUGS[name] for name in names]):
             hunts.append(found)
             sys.stdout.write(table.row(found))
             sys.stdout.flush()
