@@ -24,7 +24,7 @@ SessionId = NewType("SessionId", UUID)
 """One life of one owner process; names its chain of WAL objects."""
 
 StoreId = NewType("StoreId", UUID)
-"""Which object store it is, bucket and namespace: two of them never hold one cluster's records."""
+"""Which object store it is, bucket and namespace; a copy of it has the same."""
 
 ChainSeq = NewType("ChainSeq", int)
 """Position of an object in its session's chain, from 0."""

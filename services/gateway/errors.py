@@ -40,6 +40,7 @@ CODES: Final[Mapping[Reason, ErrorCode]] = MappingProxyType(
         Reason.NON_EMPTY_GROUP: ErrorCode.non_empty_group,
         Reason.NOBODY_CAN_TAKE_OVER: ErrorCode.invalid_request,
         Reason.POLICY_VIOLATION: ErrorCode.policy_violation,
+        Reason.WRONG_STORE: ErrorCode.kafka_storage_error,
         Reason.UNKNOWN_TOPIC_OR_PARTITION: ErrorCode.unknown_topic_or_partition,
         Reason.UNKNOWN_TOPIC_ID: ErrorCode.unknown_topic_id,
         Reason.GROUP_ID_NOT_FOUND: ErrorCode.group_id_not_found,

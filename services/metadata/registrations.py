@@ -49,13 +49,13 @@ class Registrations:
         _check_name(owner.owner_id, "owner")
         if not owner.address:
             raise Invalid(f"owner {owner.owner_id!r} registers without an address")
-        if store_id is not None:
-            await adopt_store(self._kv, store_id)
         lease_id = await self._kv.grant_lease(ttl_seconds=self.lease_seconds)
         owner_key, session_key = keys.owner(owner.owner_id), keys.session(owner.session)
         for _ in range(ATTEMPTS_MAX):
             before, item = await self._kv.get(owner_key), await self._kv.get(session_key)
             record = _live_session(owner, item, in_flight_max, known=known)
+            if store_id is not None:
+                await adopt_store(self._kv, store_id)
             registered = replace(owner, draining=record.draining)
             ops = [Put(key=owner_key, value=stored.owner_bytes(registered), lease_id=lease_id)]
             if item is None:

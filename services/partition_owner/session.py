@@ -147,8 +147,8 @@ class SessionKeeper:
                     store_id=self._store_id,
                 )
             except KafscaleError as error:
-                if error.reason is Reason.WRONG_STORE and not self._registered.is_set():
-                    raise  # it will never be this cluster's: a start ends here
+                if error.reason is Reason.WRONG_STORE:
+                    raise  # it will never be this cluster's
                 if isinstance(error, Fenced) and error.reason is Reason.SESSION_OVER:
                     flusher.end(error)
                     return

@@ -25,10 +25,12 @@ from libs.model.errors import Corrupt, Invalid, KafscaleError
 from libs.rpc import open_channel
 from libs.segments.keys import snapshot_key
 from services.metadata.stores import open_kv
+from services.partition_owner.store_id import find_store_id
 from tools.bucket.fix import fix
 from tools.bucket.rebuild import RebuildOptions, rebuild
 from tools.bucket.settings import BucketSettings, open_store
 from tools.bucket.snapshots import list_snapshots
+from tools.bucket.target import adopt
 from tools.bucket.verify import verify
 from tools.bucket.work import Options, Progress
 
@@ -99,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(without_snapshot=False)
         if name == "rebuild":  # restore is about a snapshot
             command.add_argument("--without-snapshot", action="store_true", help="give up groups and offsets")
+    adopting = commands.add_parser(
+        "adopt",
+        allow_abbrev=False,
+        help="say that the cluster's records are in this bucket, where owners end with WRONG_STORE although"
+        " they are; every service is stopped",
+    )
+    adopting.add_argument("--yes", action="store_true", help="don't ask")
     for command in commands.choices.values():
         command.add_argument("--gets", type=int, default=16, help="reads at a time (%(default)s)")
         command.epilog = parser.epilog
@@ -113,6 +122,8 @@ async def _run(arguments: argparse.Namespace, settings: BucketSettings, rand: Ra
             return await _verify(arguments, settings, rand)
         case "list-snapshots":
             return await _list_snapshots(arguments, settings, rand)
+        case "adopt":
+            return await _adopt(arguments, settings, rand)
         case _:
             return await _rebuild(arguments, settings, rand)
 
@@ -151,6 +162,23 @@ async def _list_snapshots(arguments: argparse.Namespace, settings: BucketSetting
     else:
         for name in names:
             print(f"{_time(name.created_ms)}  revision {name.revision}  {snapshot_key(name)}")
+    return 0
+
+
+async def _adopt(arguments: argparse.Namespace, settings: BucketSettings, rand: Rand) -> int:
+    bucket = settings.s3_bucket or settings.data_dir
+    if not arguments.yes:
+        _confirm(
+            f"Owners of cluster {settings.cluster} will take what is in {bucket} (namespace"
+            f" {settings.s3_namespace!r}) for all of its records; what is only elsewhere is lost to them."
+        )
+    async with (
+        open_store(settings, gets_max=arguments.gets, rand=rand) as store,
+        open_kv(settings, rand=rand) as kv,
+    ):
+        store_id = await find_store_id(store)
+        await adopt(kv, store_id)
+    print(f"the records of cluster {settings.cluster} are in object store {store_id or 'of its next owner'}")
     return 0
 
 

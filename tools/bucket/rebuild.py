@@ -33,6 +33,7 @@ from services.metadata.kv.port import KV
 from services.partition_owner.collection.decide import folder_of
 from services.partition_owner.parallel import for_each
 from services.partition_owner.sealing import Sealer
+from services.partition_owner.store_id import find_store_id
 from tools.bucket.chains import verify_chain
 from tools.bucket.folders import verify_folder
 from tools.bucket.known import known_from, read_known
@@ -123,10 +124,11 @@ async def rebuild(
         tell(note)
     if (problems or result.damaged) and not options.accept_loss:
         raise _refused((*problems, *result.damaged))
-    guard = await close(kv, overwrite=options.overwrite)
+    store_id = await find_store_id(store)
+    guard = await close(kv, overwrite=options.overwrite, store_id=store_id)
     if found_keys:
         await empty(kv, guard)
-    await fill(kv, result, guard)
+    await fill(kv, result, guard, store_id=store_id)
     return Rebuilt(
         restored=result,
         snapshot=snapshot,

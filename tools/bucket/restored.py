@@ -363,10 +363,7 @@ def _from_snapshot(
     dropped = 0
     for item in entries:
         if item.key == keys.CLUSTER:
-            # The bucket that is read now may be another than then: the first owner says which it is.
-            info = stored.parse(messages.ClusterInfo, item)
-            info.ClearField("store_id")
-            cluster = info.SerializeToString()
+            cluster = item.value
         elif item.key.startswith(GROUPS_PREFIX):
             record, claim = decode_group(item)
             # Its members have moved on since: they join again, in a generation that never was.

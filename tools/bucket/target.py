@@ -1,6 +1,7 @@
 """The metadata store that is rebuilt: that it is nobody's now, and how it is filled.
 
-Owns: emptying and filling it through the KV port. Does not own: what is written (restored.py).
+Owns: emptying and filling it through the KV port, saying which object store it belongs to. Does not own: what
+is written (restored.py).
 Rules: 1 a store with a live registration is refused: somebody uses it; 2 the cluster's record is written
 first, before anything is deleted, with a format that every metadata replica refuses to start on, and rightly
 at the very end: so nobody ever sees a store that is half emptied or half filled; 3 what was there is only
@@ -8,13 +9,14 @@ deleted when it was said so.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 from libs.clients.metadata import NO_REVISION
 from libs.model.errors import Invalid, Unavailable
-from libs.model.ids import Revision
+from libs.model.ids import Revision, StoreId
 from libs.segments.snapshot import SnapshotEntry
 from proto.metadata import metadata_pb2 as messages
-from services.metadata import keys
+from services.metadata import keys, stored
 from services.metadata.cluster_info import BEING_REBUILT
 from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
 from services.metadata.snapshot import snapshot
@@ -66,12 +68,20 @@ async def check_unused(kv: KV) -> int:
     return count
 
 
-async def close(kv: KV, *, overwrite: bool) -> ModRevisionIs:
+async def close(kv: KV, *, overwrite: bool, store_id: StoreId | None) -> ModRevisionIs:
     """Marks the store so that no replica starts on it; gives what every write compares from now on.
 
-    Raises Invalid where there is a cluster that is not to be overwritten, Unavailable.
+    Raises Invalid where there is a cluster that is not to be overwritten, or whose records are in another
+    object store than `store_id`; Unavailable.
     """
     before = await kv.get(keys.CLUSTER) if overwrite else None
+    if before is not None and store_id is not None:
+        other = stored.parse(messages.ClusterInfo, before).store_id
+        if other not in (b"", store_id.bytes):
+            raise Invalid(
+                f"the records of this cluster are in object store {UUID(bytes=other)}, this is {store_id}:"
+                " check the bucket and its namespace; if they are here, run adopt first"
+            )
     mark = messages.ClusterInfo(format_version=BEING_REBUILT).SerializeToString()
     revision = await write(
         kv,
@@ -95,8 +105,30 @@ async def empty(kv: KV, guard: ModRevisionIs) -> None:
             raise _meanwhile()
 
 
-async def fill(kv: KV, restored: Restored, guard: ModRevisionIs) -> None:
-    """Writes everything. Raises Invalid where somebody else wrote meanwhile, Unavailable."""
+async def adopt(kv: KV, store_id: StoreId | None) -> None:
+    """Says that the cluster's records are in this store; None: the next first owner says it. Raises Invalid
+    where a service is registered or there is no cluster, Unavailable.
+    """
+    await check_unused(kv)
+    before = await kv.get(keys.CLUSTER)
+    if before is None:
+        raise Invalid("the metadata store has no cluster: start the services, or rebuild it")
+    put = Put(key=keys.CLUSTER, value=_of_store(before.value, store_id))
+    if await write(kv, [ModRevisionIs(key=keys.CLUSTER, revision=before.mod_revision)], [put]) is None:
+        raise _meanwhile()
+
+
+def _of_store(cluster: bytes, store_id: StoreId | None) -> bytes:
+    info = messages.ClusterInfo.FromString(cluster)
+    info.store_id = b"" if store_id is None else store_id.bytes
+    return info.SerializeToString()
+
+
+async def fill(kv: KV, restored: Restored, guard: ModRevisionIs, *, store_id: StoreId | None) -> None:
+    """Writes everything; `store_id` is the store's that it was read from.
+
+    Raises Invalid where somebody else wrote meanwhile, Unavailable.
+    """
     batch: list[Put] = []
     size_bytes = 0
     for put in restored.puts:
@@ -110,7 +142,7 @@ async def fill(kv: KV, restored: Restored, guard: ModRevisionIs) -> None:
     await check_unused(kv)
     last: Put | Delete = Delete(key=keys.CLUSTER)
     if restored.cluster is not None:
-        last = Put(key=keys.CLUSTER, value=restored.cluster)
+        last = Put(key=keys.CLUSTER, value=_of_store(restored.cluster, store_id))
     if not (await kv.txn([guard], [last])).succeeded:
         raise _meanwhile()
 

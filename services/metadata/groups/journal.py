@@ -91,6 +91,8 @@ class Journal:
         self._pending_bytes = 0
         self._nonempty = trio.Event()
         self._changed = trio.Event()
+        self._turn = trio.StrictFIFOLock()
+        """Of who waits for room: a small commit must not overtake a large one, which may be older."""
         self._active: list[_Write] = []
         self._transactions = 0
         self._failed_attempts = 0
@@ -127,11 +129,13 @@ class Journal:
         with trio.move_on_after(timeout_seconds):
             try:
                 size_bytes = _size_bytes(ops)
-                while (
-                    self._pending_bytes and self._pending_bytes + size_bytes > self._config.pending_bytes_max
-                ):
-                    await self._changed.wait()
-                write = self._append(held, tuple(ops), outcome.set)
+                async with self._turn:
+                    while (
+                        self._pending_bytes
+                        and self._pending_bytes + size_bytes > self._config.pending_bytes_max
+                    ):
+                        await self._changed.wait()
+                    write = self._append(held, tuple(ops), outcome.set)
                 await outcome.event.wait()
             finally:
                 if write is not None:

@@ -84,6 +84,7 @@ class Offsets:
         try:
             while chunk := tuple(islice(puts, self._config.batch_operations_max)):
                 left_seconds = max(deadline - trio.current_time(), 0.0)
+                hosted.state.check_commit(request, trio.current_time())  # a generation may end between them
                 await self._journal.write(hosted.held, chunk, timeout_seconds=left_seconds)
         except Moved as error:
             self._coordinator.drop(hosted, error)

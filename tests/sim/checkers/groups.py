@@ -155,7 +155,7 @@ def _wrong_offset(commits: list[_Commit], asked: int, answered: int, offset: int
             return ""
         if each.answered is not None and each.answered > newest_asked:
             return ""
-    newer = next(each for each in certain if newest_asked == each.asked or generation == each.generation)
+    newer = max(certain, key=lambda each: (each.generation, each.asked))
     return f"after {newer.offset} had been committed (#{newer.answered})"
 
 

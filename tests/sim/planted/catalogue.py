@@ -26,7 +26,7 @@ CANARIES = tuple(
         "outage_of_metadata_stops_owners",
         "store_trouble_ends_the_process",
         "topic_keyed_by_name",
-        "zombie_commits",
+        "missing_commit_is_0",
         "deleted_topics_left",
         "states_not_referenced",
         "shares_not_evened_out",

@@ -27,6 +27,7 @@ class SimProcess:
         self.frozen = False
         self.gone = trio.Event()
         self.error: BaseException | None = None
+        """What it ended by, where nobody killed it."""
         self.on_cut: list[Callable[[], None]] = []
         self._held: list[tuple[trio.lowlevel.Task, Callable[[], None]]] = []
         self._scope = trio.CancelScope()
@@ -89,7 +90,8 @@ class SimProcess:
                     await body()
                     nursery.cancel_scope.cancel()
         except Exception as error:  # the supervisor: a process that ends takes nobody with it
-            self.error = error
+            if self.alive:  # else it is of the cleaning up, and no process that was killed cleans up
+                self.error = error
         finally:
             self._nursery = None
             if self.alive:

@@ -35,6 +35,6 @@ async def test_two_stores_are_never_taken_for_each_other() -> None:
 async def test_a_damaged_id_is_not_replaced() -> None:
     store = MemoryObjectStore(ManualClock())
     await store.put(STORE_ID_KEY, b"what is this")
-    with pytest.raises(Corrupt):
+    with pytest.raises(Corrupt, match="meta/store-id"):
         await ensure_store_id(store, SeededRand(1))
     assert await store.get(STORE_ID_KEY) == b"what is this"

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 import trio
+import trio.testing
 
 from libs.concurrency.rand import SeededRand
 from tests.sim.world.determinism import Timers, run_deterministic
@@ -228,3 +229,28 @@ def test_the_same_seed_schedules_the_same_and_another_one_does_not() -> None:
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+async def test_what_is_raised_by_cleaning_up_after_a_kill_is_nobodys_error() -> None:
+    async def body() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise RuntimeError("Nursery is closed to new arrivals")
+
+    killed, ended = SimProcess("killed"), SimProcess("ended")
+    async with trio.open_nursery() as nursery:
+        for process in (killed, ended):
+            process.start(nursery, body, lambda _process: None)
+        await trio.testing.wait_all_tasks_blocked()
+        killed.cut()
+        killed.bury()
+        assert ended.spawn(_fail)
+        await killed.gone.wait()
+        await ended.gone.wait()
+    assert killed.error is None
+    assert ended.error is not None
+
+
+async def _fail() -> None:
+    raise RuntimeError("it fails by itself")

@@ -23,10 +23,12 @@ from services.metadata.cluster_info import ensure_cluster
 from services.metadata.groups.keys import group_key, offset_key
 from services.metadata.kv.memory import MemoryKV
 from services.metadata.kv.port import Put
+from services.partition_owner.store_id import ensure_store_id
 from tests.support.bucket import bury, write_compacted
 from tests.support.ledger import Ledger, Place, Stamp
 from tests.support.owners import (
     EPOCH_MS,
+    STORE_ID,
     Appends,
     OwnerCluster,
     RunningOwner,
@@ -38,7 +40,7 @@ from tests.support.owners import (
 )
 from tests.support.records import decode_batch
 from tools.bucket.rebuild import RebuildOptions, Rebuilt, rebuild
-from tools.bucket.target import KvSource
+from tools.bucket.target import KvSource, adopt
 from tools.bucket.verify import verify
 
 PARTITIONS = 4
@@ -197,7 +199,37 @@ async def test_groups_offsets_and_the_cluster_come_from_the_snapshot(autojump_cl
     next_id = messages.ProducerIds.FromString(await value_of(new, keys.PRODUCER_IDS)).next
     assert next_id > ids.stop
     # The bucket that was rebuilt from may be a copy without the id of the first: its owners say which it is.
-    assert messages.ClusterInfo.FromString(await value_of(new, keys.CLUSTER)).store_id == b""
+    assert await store_id_of(new) == b""
+
+
+async def store_id_of(kv: MemoryKV) -> bytes:
+    return messages.ClusterInfo.FromString(await value_of(kv, keys.CLUSTER)).store_id
+
+
+async def test_a_cluster_in_another_object_store_is_not_overwritten(autojump_clock: MockClock) -> None:
+    """Settings that name the wrong bucket are the likeliest reason."""
+    store, kv = MemoryObjectStore(clock=ManualClock(0)), MemoryKV()
+    async with open_owner_cluster(store, kv=kv) as cluster:
+        topic = await cluster.create_topic("orders")
+        await produced(cluster, topic, 3)
+        await take_snapshot(await archive_of(cluster))
+    await trio.sleep(60)  # its leases end
+    found = await ensure_store_id(store, SeededRand("store"))
+    with pytest.raises(Invalid, match="run adopt first"):
+        await rebuilt(store, kv, overwrite=True)
+    assert await store_id_of(kv) == STORE_ID.bytes
+    await adopt(kv, found)
+    assert await store_id_of(kv) == found.bytes
+    await rebuilt(store, kv, overwrite=True)
+    assert await store_id_of(kv) == found.bytes
+
+
+async def test_nothing_is_adopted_under_a_running_service(autojump_clock: MockClock) -> None:
+    store, kv = MemoryObjectStore(clock=ManualClock(0)), MemoryKV()
+    async with open_owner_cluster(store, kv=kv):
+        with pytest.raises(Invalid, match="stop every service"):
+            await adopt(kv, None)
+    assert await store_id_of(kv) == STORE_ID.bytes
 
 
 async def test_a_point_in_time(autojump_clock: MockClock) -> None:

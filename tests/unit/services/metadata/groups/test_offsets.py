@@ -1,5 +1,6 @@
 """Committed offsets, their way to the store, and what an administrator does with groups."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
@@ -7,11 +8,12 @@ import trio
 import trio.testing
 
 from libs.clients.group_types import GroupPhase, OffsetCommit
-from libs.model.errors import Invalid, Moved, NotFound, Reason, Unavailable
+from libs.model.errors import Invalid, KafscaleError, Moved, NotFound, Reason, Unavailable
 from libs.model.ids import GroupId, LeaderEpoch, Offset, Partition, ReplicaId, TopicId, TopicPartition
 from services.metadata.groups.config import GroupsConfig
+from services.metadata.groups.effects import Ticket
 from services.metadata.groups.keys import group_key, offsets_prefix
-from services.metadata.kv.port import ModRevisionIs, Put
+from services.metadata.kv.port import Delete, ModRevisionIs, Put, TxnResult
 from tests.unit.services.metadata.groups.cluster import open_cluster
 from tests.unit.services.metadata.groups.support import GROUP, commit_of, join_request, partition
 
@@ -237,6 +239,42 @@ async def test_the_line_of_writes_is_bounded(autojump_clock: trio.testing.MockCl
         cluster.kv.is_down = False
         await trio.sleep(5)
         assert await client.commit(commit_of(0, offset=2)) == (None,)
+
+
+async def test_a_small_commit_does_not_overtake_a_large_one(autojump_clock: trio.testing.MockClock) -> None:
+    """That waits for room in the line, and may be of an older generation by then."""
+    config = GroupsConfig(initial_rebalance_delay_ms=0, pending_bytes_max=1000)
+    async with open_cluster(config=config) as (cluster, client):
+        await client.commit(commit_of(0))
+        offsets = cluster.groups[R1].offsets
+        cluster.kv.is_down = True
+        async with trio.open_nursery() as nursery:
+            for commit in (commit_of(50), commit_of(*range(40), offset=5), commit_of(0, offset=6)):
+                nursery.start_soon(offsets.commit, commit)
+                await trio.testing.wait_all_tasks_blocked()
+            cluster.kv.is_down = False
+        assert (await client.fetch_offsets(GROUP, None))[partition(0)].offset == 6
+
+
+async def test_a_large_commit_is_checked_before_each_part(autojump_clock: trio.testing.MockClock) -> None:
+    """Between them a generation may end, and the next one commit."""
+    async with open_cluster() as (cluster, client):
+        await client.commit(commit_of(0))
+        hosted = cluster.groups[R1].coordinator.hosting.get(GROUP)
+        assert hosted is not None
+        before, txn = len(cluster.kv.transactions), cluster.kv.txn
+
+        async def joined_meanwhile(
+            compares: Sequence[ModRevisionIs], ops: Sequence[Put | Delete]
+        ) -> TxnResult:
+            if len(cluster.kv.transactions) == before:
+                hosted.state.join(join_request(), Ticket(1), trio.current_time())
+            return await txn(compares, ops)
+
+        cluster.kv.txn = joined_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(KafscaleError, match="member"):
+            await client.commit(commit_of(*range(500), offset=9))
+        assert len(await client.fetch_offsets(GROUP, None)) < 500
 
 
 async def test_offsets_of_groups_whose_names_look_like_paths_are_apart(
