@@ -69,6 +69,7 @@ REPAIRS: dict[str, Callable[[bytearray], None]] = {
     "manifest.kfm": repair_crc32c_at_end,
     "orders.topic": repair_crc32c_at_end,
     "tombstone": repair_crc32c_at_end,
+    "store-id": repair_crc32c_at_end,
     "snapshot": repair_crc32c_at_end,
 }
 
