@@ -1,15 +1,20 @@
 """What dead and live chains say about a partition, and how many reads it takes."""
 
+from dataclasses import replace
+
+import pytest
 import trio
 
 from libs.concurrency.clock import ManualClock
+from libs.model.errors import Corrupt, NotFound
 from libs.model.ids import ChainSeq
 from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.index import encode_index
-from libs.segments.keys import chain_index_key, chain_object_key
+from libs.segments.keys import chain_index_key, chain_object_key, start_marker_key
+from libs.segments.seal import encode_seal
 from services.partition_owner.footers import FooterReader
-from tests.support.segments import SESSION, sample_wal, tp
+from tests.support.segments import SESSION, sample_seal, sample_wal, tp
 
 
 class CountingStore(MemoryObjectStore):
@@ -103,3 +108,17 @@ async def test_reading_ahead_ends_before_it_would_drive_out_what_it_read() -> No
         assert 0 < ahead < 6
         await reader.ranges(tp(0), SESSION, 0, ahead * CHAIN_INDEX_EVERY)
         assert len(store.reads) == ahead
+
+
+async def test_a_seal_that_came_after_the_place_was_collected_is_no_end() -> None:
+    """A sealer that was slow took a place that collection had freed: the list is old, nothing is damaged."""
+    store = CountingStore()
+    await _write_chain(store, 90)
+    await store.delete([chain_object_key(SESSION, ChainSeq(70))])
+    seal = encode_seal(replace(sample_seal(), session=SESSION, seq=ChainSeq(70)))
+    await store.put_if_absent(chain_object_key(SESSION, ChainSeq(70)), seal)
+    with pytest.RaisesGroup(pytest.RaisesExc(Corrupt, match="before its end"), flatten_subgroups=True):
+        await _read(store, 66, 90, chain_went_on=False)
+    await store.put_if_absent(start_marker_key(SESSION, 71), b"")
+    with pytest.RaisesGroup(pytest.RaisesExc(NotFound, match="took its place"), flatten_subgroups=True):
+        await _read(store, 66, 90, chain_went_on=False)
