@@ -36,4 +36,7 @@ def _parsed(data: bytes) -> StoreId:
     try:
         return parse_store_id(data)
     except Corrupt as error:
-        raise Corrupt(f"{STORE_ID_KEY} in the object store: {error.message}") from error
+        raise Corrupt(
+            f"{STORE_ID_KEY} in the object store: {error.message}; restore it from a copy, or delete it, with"
+            " every service stopped, and run `python -m tools.bucket adopt`: the next owner writes another"
+        ) from error
