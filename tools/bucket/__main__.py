@@ -178,7 +178,8 @@ async def _adopt(arguments: argparse.Namespace, settings: BucketSettings, rand: 
     ):
         store_id = await find_store_id(store)
         await adopt(kv, store_id)
-    print(f"the records of cluster {settings.cluster} are in object store {store_id or 'of its next owner'}")
+    where = f"object store {store_id}" if store_id else "the object store of its next owner"
+    print(f"the records of cluster {settings.cluster} are in {where}")
     return 0
 
 
