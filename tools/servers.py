@@ -22,12 +22,16 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from tools.toolchain import kafka_command, tool_path
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
@@ -197,13 +201,17 @@ class RealServer(ABC):
 
 
 class Minio(RealServer):
-    """An S3 store: `endpoint`, `access_key`, `secret_key`, `region`; `create_bucket` makes a bucket."""
+    """An S3 store: `endpoint`, `access_key`, `secret_key`, `region`; `create_bucket` makes a bucket.
+
+    It encrypts the objects whose PUTs name `kms_key`, the one key that it knows.
+    """
 
     name = "minio"
     ports_count = 1
     access_key = "kafscale-test"
     secret_key = "kafscale-test-secret"  # noqa: S105 - guards nothing: loopback, thrown away
     region = "us-east-1"
+    kms_key = "kafscale-test-key"
 
     @property
     def address(self) -> str:
@@ -217,18 +225,28 @@ class Minio(RealServer):
 
     def create_bucket(self, bucket: str) -> str:
         """Makes a bucket and returns its name."""
-        import boto3  # noqa: PLC0415 - takes half a second, and only this method needs it
+        with closing(self.client()) as client:
+            client.create_bucket(Bucket=bucket)
+        return bucket
 
-        client = boto3.client(
+    def kms_keys(self, bucket: str) -> dict[str, str | None]:
+        """Of each object in the bucket: the id of the key that encrypts it, None where none does."""
+        with closing(self.client()) as client:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+            names = [found["Key"] for page in pages for found in page.get("Contents", [])]
+            return {name: client.head_object(Bucket=bucket, Key=name).get("SSEKMSKeyId") for name in names}
+
+    def client(self) -> "S3Client":
+        """boto3's, with these credentials; the caller closes it."""
+        import boto3  # noqa: PLC0415 - takes half a second, and few need it
+
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name=self.region,
         )
-        client.create_bucket(Bucket=bucket)
-        client.close()
-        return bucket
 
     def _command(self) -> Sequence[str]:
         certs = str(self.folder / "certs")
@@ -241,6 +259,7 @@ class Minio(RealServer):
         return {
             "MINIO_ROOT_USER": self.access_key,
             "MINIO_ROOT_PASSWORD": self.secret_key,
+            "MINIO_KMS_SECRET_KEY": f"{self.kms_key}:{base64.b64encode(bytes(32)).decode()}",
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
         }

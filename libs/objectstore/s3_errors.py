@@ -43,6 +43,7 @@ _TELLS = {
     "KMS.DisabledException": "the KMS key is disabled; enable it or check KAFSCALE_S3_KMS_KEY",
     "KMS.KMSInvalidStateException": "the KMS key can't be used, it may be about to be deleted",
     "KMS.NotFoundException": "there is no such KMS key in the bucket's region; check KAFSCALE_S3_KMS_KEY",
+    "kms:KeyNotFound": "the object store knows no such KMS key; check KAFSCALE_S3_KMS_KEY",  # MinIO's word
     "AuthorizationHeaderMalformed": "the region is wrong; check KAFSCALE_S3_REGION",
     "PermanentRedirect": "the bucket is in another region; check KAFSCALE_S3_REGION and KAFSCALE_S3_ENDPOINT",
 }

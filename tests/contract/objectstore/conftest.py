@@ -1,6 +1,7 @@
 """Every adapter under the one contract: memory, a directory, S3 on a real MinIO."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,18 @@ async def s3_store(s3_settings: S3Settings) -> AsyncIterator[ObjectStore]:
     threads = store_threads(puts_max=16, gets_max=16)
     async with open_s3_store(s3_settings, threads=threads, connections_max=32) as store:
         yield PrefixedObjectStore(store, f"test-{SystemRand().uuid()}")
+
+
+@pytest.fixture
+async def encrypted_store(s3_settings: S3Settings, minio: Minio) -> AsyncIterator[ObjectStore]:
+    """S3 with a KMS key; its test ends with every object encrypted by that."""
+    threads = store_threads(puts_max=16, gets_max=16)
+    prefix = f"test-{SystemRand().uuid()}"
+    settings = replace(s3_settings, kms_key=minio.kms_key)
+    async with open_s3_store(settings, threads=threads, connections_max=32) as store:
+        yield PrefixedObjectStore(store, prefix)
+    written = {key: used for key, used in minio.kms_keys(BUCKET).items() if key.startswith(prefix)}
+    assert {key for key, used in written.items() if used != f"arn:aws:kms:{minio.kms_key}"} == set()
 
 
 @pytest.fixture

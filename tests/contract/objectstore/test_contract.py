@@ -55,3 +55,9 @@ class TestS3(Contract):
     @pytest.fixture
     def store(self, s3_store: ObjectStore) -> ObjectStore:
         return s3_store
+
+
+class TestEncryptedS3(Contract):
+    @pytest.fixture
+    def store(self, encrypted_store: ObjectStore) -> ObjectStore:
+        return encrypted_store

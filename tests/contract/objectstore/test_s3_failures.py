@@ -1,10 +1,9 @@
 """What a failing S3 looks like from inside: each failure has its kind, and says what to do."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import replace
 
-import boto3
 import pytest
 import trio
 from pydantic import SecretStr
@@ -79,6 +78,12 @@ async def test_no_such_read_bucket(minio: Minio) -> None:
     assert "KAFSCALE_S3_READ_BUCKET" in error.message
 
 
+async def test_no_such_kms_key(minio: Minio) -> None:
+    error = await refusal(replace(settings_for(minio), kms_key="absent"))
+    assert isinstance(error, Invalid)
+    assert "KAFSCALE_S3_KMS_KEY" in error.message
+
+
 async def test_wrong_access_key(minio: Minio) -> None:
     error = await refusal(replace(settings_for(minio), access_key="nobody"))
     assert isinstance(error, Invalid)
@@ -107,20 +112,13 @@ async def test_nobody_listens(minio: Minio) -> None:
 
 async def test_lifecycle_rules_that_would_delete_are_refused(minio: Minio) -> None:
     settings = settings_for(minio)
-    client = boto3.client(
-        "s3",
-        endpoint_url=minio.endpoint,
-        region_name=minio.region,
-        aws_access_key_id=minio.access_key,
-        aws_secret_access_key=minio.secret_key,
-    )
-    client.create_bucket(Bucket="expiring")
+    minio.create_bucket("expiring")
     rule = {"ID": "tidy", "Status": "Enabled", "Filter": {"Prefix": "old/"}, "Expiration": {"Days": 3}}
-    client.put_bucket_lifecycle_configuration(
-        Bucket="expiring",
-        LifecycleConfiguration={"Rules": [rule]},  # type: ignore[list-item]
-    )
-    client.close()
+    with closing(minio.client()) as client:
+        client.put_bucket_lifecycle_configuration(
+            Bucket="expiring",
+            LifecycleConfiguration={"Rules": [rule]},  # type: ignore[list-item]
+        )
     error = await refusal(replace(settings, bucket="expiring", namespace="old/cluster"))
     assert isinstance(error, Invalid)
     assert "tidy" in error.message

@@ -1,4 +1,4 @@
-"""An etcd of the user's own that speaks TLS only and lets in only who has a certificate."""
+"""Stores that let nobody read along: an etcd behind certificates of both sides, objects under a KMS key."""
 
 import socket
 import ssl
@@ -72,6 +72,7 @@ def cluster(
     one = {"replicas": 1, "resources": SMALL}
     etcd = {"endpoints": [f"https://{HOST}:2379"], "tls": {"secretName": "etcd-client"}}
     spec = cluster_spec(NAMESPACE, etcd=etcd, gateway=one, owner=one, metadata=one)
+    spec["s3"]["kmsKey"] = world.minio.kms_key
     with open_cluster(world, NAMESPACE, "secured", spec) as cluster:
         yield cluster
 
@@ -112,3 +113,12 @@ def test_metadata_is_kept_behind_certificates(cluster: Cluster) -> None:
     wait_until(lambda: cluster.all_new("metadata", before), "the replica is back", seconds_max=120)
     cluster.wait_ready()
     produce_all(cluster.bootstrap, "orders", [(number % 2, b"after") for number in range(RECORDS)])
+
+
+def test_every_object_is_encrypted_with_the_key(cluster: Cluster) -> None:
+    create_topic(cluster.bootstrap, "payments", 1)
+    produce_all(cluster.bootstrap, "payments", [(0, b"paid")] * RECORDS)
+    minio = cluster.world.minio
+    used = minio.kms_keys(NAMESPACE)
+    assert any("wal/" in name for name in used), used
+    assert set(used.values()) == {f"arn:aws:kms:{minio.kms_key}"}, used
