@@ -1,7 +1,7 @@
 """How each real part that checks, tests and benchmarks use is built or fetched.
 
-Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Kubernetes, Apache
-Kafka, kcat, Pants.
+Owns: versions, sources, prerequisites and build steps of MinIO, grpcurl, etcd, Helm, Kubernetes, promtool,
+the Prometheus operator's CRDs, Apache Kafka, kcat, Pants.
 Does not own: where the results are kept, locks and progress (toolchain.py).
 Rules: 1 every version is pinned here or in `tools/parts/`; 2 a recipe writes only below the folder it is
 given; 3 package sources are whatever the machine configures for go, mvn and apt-get: no host is named.
@@ -26,8 +26,11 @@ HELM_VERSION = "v3.22.0"
 KAFKA_VERSION = "4.3.1"
 PANTS_VERSION = "2.17.1"
 KUBERNETES_VERSION = "1.34.2"
+PROMETHEUS_VERSION = "3.9.1"
+PROMETHEUS_OPERATOR_VERSION = "0.92.1"
 
 KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+PROMETHEUS_KINDS = ("servicemonitors", "prometheusrules")
 GO_VERSION_MIN = (1, 26)
 JAVA_VERSION_MIN = 17
 
@@ -159,6 +162,25 @@ def _build_kubernetes(run: Run, folder: Path) -> None:
         )
 
 
+def _build_promtool(run: Run, folder: Path) -> None:
+    """Its module leaves versions out, which `go install` does not take from another module."""
+    package = "github.com/prometheus/prometheus/cmd/promtool"
+    flags = ("-trimpath", "-buildvcs=false", "-mod=readonly")
+    command = ("go", "build", *flags, "-o", str(folder / "promtool"), package)
+    run(*command, cwd=PARTS / "prometheus", CGO_ENABLED="0")
+
+
+def _fetch_prometheus_crds(run: Run, folder: Path) -> None:
+    """Those of the kinds that the chart and the operator make, from the module's files."""
+    module = "github.com/prometheus-operator/prometheus-operator"
+    run("go", "mod", "download", f"{module}@v{PROMETHEUS_OPERATOR_VERSION}", cwd=folder)
+    cache = subprocess.run(("go", "env", "GOMODCACHE"), capture_output=True, text=True, check=True)
+    files = Path(cache.stdout.strip()) / f"{module}@v{PROMETHEUS_OPERATOR_VERSION}" / "example"
+    for kind in PROMETHEUS_KINDS:
+        name = f"monitoring.coreos.com_{kind}.yaml"
+        shutil.copyfile(files / "prometheus-operator-crd" / name, folder / f"{kind}.yaml")
+
+
 def _build_kafka(run: Run, folder: Path) -> None:
     shutil.copy(PARTS / "kafka" / "pom.xml", folder / "pom.xml")
     shutil.copy(PARTS / "kafka" / "log4j2.properties", folder / "log4j2.properties")
@@ -259,6 +281,24 @@ RECIPES: tuple[Recipe, ...] = (
         build=_build_kubernetes,
         optional=True,
         inputs=tuple(PARTS / "kubernetes" / name for name in ("go.mod", "go.sum")),
+    ),
+    Recipe(
+        name="promtool",
+        version=PROMETHEUS_VERSION,
+        about="Prometheus' own check of alert rules and queries, about 8 minutes the first time",
+        programs=("promtool",),
+        needs=need_go,
+        build=_build_promtool,
+        inputs=tuple(PARTS / "prometheus" / name for name in ("go.mod", "go.sum")),
+    ),
+    Recipe(
+        name="prometheus-operator-crds",
+        version=PROMETHEUS_OPERATOR_VERSION,
+        about="the kinds ServiceMonitor and PrometheusRule",
+        programs=(),
+        needs=need_go,
+        build=_fetch_prometheus_crds,
+        optional=True,
     ),
     Recipe(
         name="kafka",

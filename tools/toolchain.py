@@ -36,7 +36,7 @@ def cache_dir() -> Path:
 
 
 def tool_path(program: str) -> Path:
-    """The path of a program (minio, etcd, etcdctl, grpcurl, kcat), made first if it is not there.
+    """The path of a program (minio, etcd, etcdctl, grpcurl, kcat, promtool), made first if it is not there.
 
     Raises ToolchainError when it can't be made, KeyError when no recipe makes it.
     """
@@ -54,6 +54,11 @@ def kafka_command(main_class: str, *args: str, jvm: Sequence[str] = ("-Xmx256m",
     log_config = prepare(_recipe("kafka")) / "log4j2.properties"
     logging = f"-Dlog4j2.configurationFile={log_config}"
     return ["java", *jvm, logging, "-cp", kafka_classpath(), main_class, *args]
+
+
+def prometheus_crds() -> tuple[Path, ...]:
+    """Manifests of the Prometheus operator's kinds that the chart and our operator make objects of."""
+    return tuple(sorted(prepare(_recipe("prometheus-operator-crds")).glob("*.yaml")))
 
 
 def pants_command(*args: str) -> tuple[list[str], dict[str, str]]:

@@ -22,7 +22,7 @@ from tools.images.buildah import Buildah, build, need
 from tools.images.sandbox import Image, mounted
 from tools.images.targets import ALL, ETCD
 from tools.recipes import ToolchainError
-from tools.toolchain import cache_dir, tool_path
+from tools.toolchain import cache_dir, prometheus_crds, tool_path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TAG = "e2e"
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 def _prepare_and_run(pytest_arguments: Sequence[str]) -> int:
     for tool in _TOOLS:
         tool_path(tool)
+    prometheus_crds()
     buildah = Buildah(cache_dir() / "images")
     import_bases(buildah)
     _say("building the images")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.setup import load
 from tests.e2e.world import SAMPLES, World, open_world
+from tools.toolchain import prometheus_crds
 
 DRAIN_SECONDS = 10
 """60 by default: a test would wait that long to see a drain fail."""
@@ -40,3 +41,14 @@ def operator(world: World) -> str:
         *("--set", f"operator.config.KAFSCALE_OPERATOR_DRAIN_SECONDS={DRAIN_SECONDS}"),
     )
     return namespace
+
+
+@pytest.fixture(scope="session")
+def prometheus_kinds(world: World) -> None:
+    """ServiceMonitor and PrometheusRule, as the Prometheus operator brings them."""
+    for path in prometheus_crds():
+        world.kubectl("apply", "--server-side", "--filename", str(path))
+        name = f"{path.stem}.monitoring.coreos.com"
+        world.kubectl(
+            "wait", f"customresourcedefinition/{name}", "--for=condition=Established", "--timeout=30s"
+        )

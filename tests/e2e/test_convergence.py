@@ -23,27 +23,6 @@ _PATHS = {
     "statefulsets": f"/apis/apps/v1/namespaces/{NAMESPACE}/statefulsets",
 }
 _QUIET_SECONDS = 5.0
-_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-_SERVICE_MONITORS: Object = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {"kind": "ServiceMonitor", "plural": "servicemonitors", "singular": "servicemonitor"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-                },
-            }
-        ],
-    },
-}
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -124,10 +103,10 @@ def test_a_spec_that_says_everything_is_applied_once(world: World, cluster: Clus
     wait_until(lambda: not objects(world, "loaded"), "all is gone", seconds_max=60)
 
 
-def test_a_service_monitor_comes_and_goes_as_asked(world: World, cluster: Cluster) -> None:
-    """The Prometheus operator's kind, of which only the name is here: its CRD may be installed after ours."""
-    if world.get(f"{_CRDS}/servicemonitors.monitoring.coreos.com") is None:
-        world.call("POST", _CRDS, _SERVICE_MONITORS)
+def test_a_service_monitor_comes_and_goes_as_asked(
+    world: World, cluster: Cluster, prometheus_kinds: None
+) -> None:
+    """The Prometheus operator's kind, which may be installed after our operator."""
     path = f"/apis/monitoring.coreos.com/v1/namespaces/{NAMESPACE}/servicemonitors/whole-metrics"
     monitor = {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}}
     cluster.change(metrics={"serviceMonitor": monitor})

@@ -9,17 +9,17 @@ from tests.e2e.world import CHART, SAMPLES, World
 from tests.support.charts import VALUES as TEST_VALUES
 
 VALUES = sorted([*SAMPLES.glob("values-*.yaml"), *TEST_VALUES.glob("*.yaml")])
-_NOT_INSTALLED = {"ServiceMonitor", "PrometheusRule"}
-"""Kinds of the Prometheus operator, whose CRDs are not here."""
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
-def test_all_of_it_would_be_applied(world: World, operator: str, values: Path) -> None:
+def test_all_of_it_would_be_applied(
+    world: World, operator: str, prometheus_kinds: None, values: Path
+) -> None:
     rendered = world.helm("template", "events", str(CHART), "--namespace", "default", "--values", str(values))
     for namespace in ("kafka", "streams"):  # of some values' own choice
         if world.get(f"/api/v1/namespaces/{namespace}") is None:
             world.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    items = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] not in _NOT_INSTALLED]
+    items = [item for item in yaml.safe_load_all(rendered) if item]
     assert items
     told = world.kubectl(
         *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts"),
