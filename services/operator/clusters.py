@@ -1,8 +1,8 @@
 """One look at a KafscaleCluster: observe, decide, act, report.
 
 Owns: doing what reconcile.py and rolling.py decide. Does not own: what they decide, when (work_queue.py).
-Rules: 1 an action that fails stops no other: each is of one object; 2 owners are rolled only after everything
-was applied, and one step at a look.
+Rules: 1 an action that fails stops only those that name it in `Apply.after`; 2 owners are rolled only after
+everything was applied, and one step at a look.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,17 +57,20 @@ class _Doing:
     """What happened in one look."""
 
     permissions: list[str] = field(default_factory=list)
+    failed: set[Key] = field(default_factory=set)
+    """Objects that could not be read or written."""
     errors: list[str] = field(default_factory=list)
     changed: int = 0
     again: bool = False
 
-    def failed(self, error: KafscaleError, what: str) -> None:
+    def fail(self, error: KafscaleError, key: Key) -> None:
+        self.failed.add(key)
         if isinstance(error, Forbidden):
             self.permissions.append(error.permission)
         elif isinstance(error, Fenced):
             self.again = True  # it changed since we looked: look again
             return
-        self.errors.append(f"{what}: {error.message}")
+        self.errors.append(f"{key}: {error.message}")
 
 
 class Clusters:
@@ -114,7 +117,7 @@ class Clusters:
         plan = reconcile(desired, observed, name=cluster.name, uid=cluster.uid)
         for action in plan.actions:
             await self._do(action, doing)
-        if not doing.changed and not doing.errors:
+        if not doing.changed and not doing.failed:
             await self._advance(key, cluster, step, doing)
             step, _ = self._owners_step(key, cluster)
         seen = Pass(
@@ -182,7 +185,7 @@ class Clusters:
                 except NotFound:
                     continue
                 except KafscaleError as error:
-                    doing.failed(error, str(key))
+                    doing.fail(error, key)
         return observed
 
     def _note_unseen(self, cluster: Cluster, desired: Sequence[Object], doing: _Doing) -> None:
@@ -193,7 +196,8 @@ class Clusters:
                 doing.permissions.append(missing)
 
     async def _do(self, action: Action, doing: _Doing) -> None:
-        what = key_of(action.item) if isinstance(action, Apply) else action.key
+        if isinstance(action, Apply) and not doing.failed.isdisjoint(action.after):
+            return
         try:
             if isinstance(action, Apply):
                 await self._kube.apply(action.item, manager=action.manager)
@@ -201,12 +205,12 @@ class Clusters:
                 await self._kube.delete(action.key, uid=action.uid)
         except NotFound as error:
             if isinstance(action, Apply):
-                doing.failed(error, str(what))  # the kind is not installed, or the namespace is gone
+                doing.fail(error, action.key)  # the kind is not installed, or the namespace is gone
         except KafscaleError as error:
-            doing.failed(error, str(what))
+            doing.fail(error, action.key)
         else:
             doing.changed += 1
-            log.info("object_changed", object=str(what), applied=isinstance(action, Apply))
+            log.info("object_changed", object=str(action.key), applied=isinstance(action, Apply))
 
     async def _advance(self, key: Key, cluster: Cluster, step: Step, doing: _Doing) -> None:
         match step:
@@ -227,7 +231,7 @@ class Clusters:
                 except NotFound:
                     pass  # it went by itself
                 except KafscaleError as error:
-                    doing.failed(error, str(at))
+                    doing.fail(error, at)
                 else:
                     self.restarts_total += 1
                     log.info("owner_restarted", pod=pod.name)

@@ -4,7 +4,8 @@ Owns: what is applied, deleted, left alone. Does not own: what is desired (rende
 the owners' pods (rolling.py).
 Rules: 1 the same world twice gives nothing the second time; 2 an object without our label, or that another
 controller has, is never touched; 3 a replica count that goes to an HPA is first held by another field
-manager, guarded by the version that was read: dropped, it would fall to 1.
+manager, guarded by the version that was read: dropped, it would fall to 1; 4 one that comes from an HPA is
+set after the HPA is gone, or the HPA would set it back.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,12 @@ from services.operator.render.common import INSTANCE_LABEL, MANAGED_BY, MANAGED_
 class Apply:
     item: Object
     manager: str = MANAGER
+    after: tuple[Key, ...] = ()
+    """Objects whose actions come first, and without which this one may not be done."""
+
+    @property
+    def key(self) -> Key:
+        return key_of(self.item)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,6 @@ def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name
         for key, item in observed.items()
         if key not in wanted and _is_made_here(item, name=name, uid=uid)
     ]
-    # An HPA that goes must go before its replica count is set again, or it would set it back.
     deletes = [
         Delete(key=key_of(item), uid=item["metadata"]["uid"])
         for item in sorted(unwanted, key=lambda item: (item["kind"] != AUTOSCALERS.kind, key_of(item)))
@@ -63,9 +69,11 @@ def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name
             continue
         if seen is not None and seen["metadata"].get("deletionTimestamp"):
             continue  # it comes back when it is gone
+        after = [each.key for each in deletes if _scales(each.key, key)]
         if seen is not None and _gives_up_replicas(item, seen):
             applies.append(_held_replicas(seen))
-        applies.append(Apply(item=item))
+            after.append(key)
+        applies.append(Apply(item=item, after=tuple(after)))
     return Plan(actions=(*deletes, *applies), foreign=tuple(foreign))
 
 
@@ -87,6 +95,10 @@ def _is_made_here(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
         and any(each.get("uid") == uid for each in owners)
         and not item["metadata"].get("deletionTimestamp")
     )
+
+
+def _scales(autoscaler: Key, target: Key) -> bool:
+    return autoscaler.kind == AUTOSCALERS.kind and target == autoscaler._replace(kind=STATEFUL_SETS.kind)
 
 
 def _gives_up_replicas(item: Object, seen: Mapping[str, Any]) -> bool:

@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from libs.model.errors import Fenced, Reason
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
 from services.operator.kinds import CLUSTERS, EVENTS, PODS, SERVICES, STATEFUL_SETS, Key, Object, key_of
+from services.operator.kube import HANDOVER_MANAGER, MANAGER
 from services.operator.namesakes import namesake_of
+from tests.unit.services.operator.fake_kube import FakeKube
 from tests.unit.services.operator.making import NAMESPACE, cluster_object
 from tests.unit.services.operator.running import World, running
 
@@ -19,6 +22,15 @@ def set_spec(world: World, **fields: Any) -> None:
         item["spec"].update(fields)
 
     world.kube.change(CLUSTER, change)
+
+
+def set_replicas(world: World, replicas: int) -> None:
+    """As the owners' HPA does."""
+
+    def change(item: Object) -> None:
+        item["spec"]["replicas"] = replicas
+
+    world.kube.change(OWNERS, change, manager="kube-controller-manager")
 
 
 def owner_revisions(world: World) -> set[str]:
@@ -98,19 +110,54 @@ async def test_a_scale_down_drains_what_leaves_first(autojump_clock: object) -> 
 
 
 async def test_while_an_hpa_has_the_count_it_is_never_written(autojump_clock: object) -> None:
-    def hpa(item: Object) -> None:
-        item["spec"]["replicas"] = 7
-
     async with running() as world:
         world.kube.put(cluster_object())
         await world.wait(lambda: world.holds(READY))
         set_spec(world, owner={"autoscaling": {"maxReplicas": 9}})
         await world.wait(lambda: any(key.kind == "HorizontalPodAutoscaler" for key in world.kube.objects()))
         assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 3
-        world.kube.change(OWNERS, hpa, manager="kube-controller-manager")
+        set_replicas(world, 7)
         set_spec(world, image="kafscale:next")
         await world.wait(lambda: rolled(world))
         assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 7
+
+
+class BeatenOnce(FakeKube):
+    """Somebody writes the StatefulSet between the look and the hand-over of its count."""
+
+    beaten = False
+
+    async def apply(self, item: Object, *, manager: str = MANAGER, subresource: str = "") -> Object:
+        if manager == HANDOVER_MANAGER and not self.beaten:
+            self.beaten = True
+            raise Fenced("the object has been modified", reason=Reason.GUARD_FAILED)
+        return await super().apply(item, manager=manager, subresource=subresource)
+
+
+async def test_a_count_whose_hand_over_meets_a_conflict_is_not_dropped(autojump_clock: object) -> None:
+    kube = BeatenOnce()
+    async with running(World(kube)) as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        set_spec(world, owner={"autoscaling": {"maxReplicas": 9}})
+        await world.wait(lambda: kube.beaten)
+        await world.settle()
+        assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 3
+        assert len(world.controllers.pods(world.kube.objects()[OWNERS])) == 3
+
+
+async def test_while_an_hpa_can_not_be_deleted_its_count_stays(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object({"owner": {"autoscaling": {"maxReplicas": 9}}}))
+        await world.wait(lambda: OWNERS in world.kube.objects())
+        set_replicas(world, 7)
+        await world.wait(lambda: world.holds(READY))
+        world.kube.forbidden = {"delete horizontalpodautoscalers"}
+        set_spec(world, owner={"replicas": 8})
+        await world.settle()
+        assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 7
+        world.kube.forbidden = set()
+        await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 8)
 
 
 async def test_missing_permissions_are_a_condition_that_says_which(autojump_clock: object) -> None:
