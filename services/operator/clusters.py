@@ -2,7 +2,7 @@
 
 Owns: doing what reconcile.py and rolling.py decide. Does not own: what they decide, when (work_queue.py).
 Rules: 1 an action that fails stops only those that name it in `Apply.after`; 2 owners are rolled only after
-everything was applied, and one step at a look.
+everything was applied, and one step at a look; 3 what can't be read may be there, and is left as it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +39,7 @@ from services.operator.rolling import (
     Restart,
     Shrink,
     Step,
+    Wait,
     next_step,
     owners_of,
 )
@@ -110,16 +111,17 @@ class Clusters:
     async def _look(self, item: Object, cluster: Cluster) -> float | None:
         key, doing = key_of(item), _Doing()
         context = Context(cluster=cluster, default_image=self._default_image)
-        step, held = self._owners_step(key, cluster)
+        observed = await self._observe(cluster, render(context), doing)
+        step, held = self._owners_step(key, cluster, observed)
         desired = render(context, owner_replicas=held)
         self._note_unseen(cluster, desired, doing)
-        observed = await self._observe(cluster, desired, doing)
-        plan = reconcile(desired, observed, name=cluster.name, uid=cluster.uid)
+        seen_or_absent = [item for item in desired if key_of(item) not in doing.failed]
+        plan = reconcile(seen_or_absent, observed, name=cluster.name, uid=cluster.uid)
         for action in plan.actions:
             await self._do(action, doing)
         if not doing.changed and not doing.failed:
             await self._advance(key, cluster, step, doing)
-            step, _ = self._owners_step(key, cluster)
+            step, _ = self._owners_step(key, cluster, observed)
         seen = Pass(
             step=step,
             foreign=plan.foreign,
@@ -142,10 +144,11 @@ class Clusters:
             item["metadata"]["namespace"] for kind in kinds for item in self._mirrors.items(kind, None, made)
         }
 
-    def _owners_step(self, key: Key, cluster: Cluster) -> tuple[Step, int | None]:
+    def _owners_step(
+        self, key: Key, cluster: Cluster, observed: Mapping[Key, Object]
+    ) -> tuple[Step, int | None]:
         """The owners' next step, and how many replicas are held while some are still to be drained."""
-        name = f"{cluster.name}-{OWNER}"
-        seen = self._mirrors.get(Key(STATEFUL_SETS.kind, cluster.namespace, name))
+        seen = observed.get(Key(STATEFUL_SETS.kind, cluster.namespace, f"{cluster.name}-{OWNER}"))
         if seen is None:
             return Idle(), None
         pods = list(self._mirrors.items(PODS, cluster.namespace, selector(cluster, OWNER)))
@@ -154,7 +157,12 @@ class Clusters:
         self._forget_old(drains, {pod.life for pod in owners.pods})
         asked = cluster.spec.owner
         replicas = None if asked.autoscaling else asked.replicas
-        step = next_step(owners, replicas=replicas, drains=drains)
+        unseen = self._mirrors.missing(PODS.kind, cluster.namespace)
+        step = (
+            Wait(why=f"the operator may not {unseen}")
+            if unseen
+            else next_step(owners, replicas=replicas, drains=drains)
+        )
         leaving = replicas is not None and replicas < owners.replicas
         return step, owners.replicas if leaving and not isinstance(step, Shrink) else None
 
@@ -171,7 +179,7 @@ class Clusters:
         return any(isinstance(each, DrainFailed) for each in self._drains.get(key, {}).values())
 
     async def _observe(self, cluster: Cluster, desired: Sequence[Object], doing: _Doing) -> dict[Key, Object]:
-        """What the mirrors have, and what has a name of ours without our labels."""
+        """What the mirrors have, and by name what they may not list or what has no label of ours."""
         labels = {INSTANCE_LABEL: cluster.name}
         observed = {
             key_of(item): item

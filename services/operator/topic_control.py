@@ -99,6 +99,9 @@ class TopicControl:
 
     async def _settle(self, look: _Look) -> float | None:
         cluster = Key(CLUSTERS.kind, look.resource.namespace, look.resource.spec.cluster_ref)
+        for kind in (CLUSTERS, TOPICS):
+            if (missing := self._mirrors.missing(kind.kind, cluster.namespace)) is not None:
+                raise Unavailable(f"the operator may not {missing}: what it can't see may be there")
         exists = self._mirrors.get(cluster) is not None
         api = await self._links.topics(cluster) if exists else None
         made: Topic | None = None

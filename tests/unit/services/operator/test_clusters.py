@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from libs.model.errors import Fenced, Reason
+from libs.model.errors import Fenced, Reason, Unavailable
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
 from services.operator.kinds import CLUSTERS, EVENTS, PODS, SERVICES, STATEFUL_SETS, Key, Object, key_of
 from services.operator.kube import HANDOVER_MANAGER, MANAGER
@@ -15,6 +15,13 @@ from tests.unit.services.operator.running import World, running
 
 CLUSTER = Key(CLUSTERS.kind, NAMESPACE, "kafka")
 OWNERS = Key(STATEFUL_SETS.kind, NAMESPACE, "kafka-partition-owner")
+BROKER = Key(SERVICES.kind, NAMESPACE, "kafka-broker")
+THEIRS: Object = {
+    "apiVersion": "v1",
+    "kind": BROKER.kind,
+    "metadata": {"name": BROKER.name, "namespace": BROKER.namespace},
+    "spec": {"type": "ClusterIP"},
+}
 
 
 def set_spec(world: World, **fields: Any) -> None:
@@ -31,6 +38,11 @@ def set_replicas(world: World, replicas: int) -> None:
         item["spec"]["replicas"] = replicas
 
     world.kube.change(OWNERS, change, manager="kube-controller-manager")
+
+
+def owner_uids(world: World) -> dict[str, str]:
+    owners = world.controllers.pods(world.kube.objects()[OWNERS])
+    return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in owners}
 
 
 def owner_revisions(world: World) -> set[str]:
@@ -74,23 +86,14 @@ async def test_a_drain_that_fails_stops_the_roll_and_says_so(autojump_clock: obj
     async with running() as world:
         world.kube.put(cluster_object())
         await world.wait(lambda: world.holds(READY))
-        before = {
-            key: pod["metadata"]["uid"]
-            for key, pod in world.kube.objects(PODS).items()
-            if "owner" in key.name
-        }
+        before = owner_uids(world)
         world.owners.failing = "no other owner is live"
         set_spec(world, image="kafscale:next")
         await world.wait(lambda: world.holds(ROLL_BLOCKED))
         await world.settle(300)
         blocked = world.condition(ROLL_BLOCKED)
         assert blocked["message"] == "pod kafka-partition-owner-2 was not drained: no other owner is live"
-        after = {
-            key: pod["metadata"]["uid"]
-            for key, pod in world.kube.objects(PODS).items()
-            if "owner" in key.name
-        }
-        assert after == before, "no owner was touched"
+        assert owner_uids(world) == before, "no owner was touched"
         assert any(event["reason"] == "DrainFailed" for event in world.kube.objects(EVENTS).values())
         world.owners.failing = None
         await world.wait(lambda: rolled(world) and not world.holds(ROLL_BLOCKED))
@@ -168,9 +171,35 @@ async def test_missing_permissions_are_a_condition_that_says_which(autojump_cloc
         message = world.condition(PERMISSIONS_MISSING)["message"]
         assert "patch statefulsets" in message
         assert "list poddisruptionbudgets" in message
-        assert Key(SERVICES.kind, NAMESPACE, "kafka-broker") in world.kube.objects(), "the rest is made"
+        assert BROKER in world.kube.objects(), "the rest is made"
         world.kube.forbidden = set()
         await world.wait(lambda: world.holds(READY) and not world.holds(PERMISSIONS_MISSING))
+
+
+UNSEEN = [
+    {"list pods", "watch pods"},
+    {"list statefulsets", "watch statefulsets"},
+    {"list statefulsets", "watch statefulsets", "get statefulsets"},
+]
+
+
+@pytest.mark.parametrize("forbidden", UNSEEN)
+async def test_owners_that_may_not_be_seen_are_not_taken_for_gone(
+    autojump_clock: object, forbidden: set[str]
+) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        world.kube.forbidden = forbidden
+        world.kube.compact()
+        await world.settle()
+        set_spec(world, owner={"replicas": 1})
+        await world.wait(lambda: world.holds(PERMISSIONS_MISSING))
+        await world.settle()
+        assert len(world.owners.drained) == 3 - world.kube.objects()[OWNERS]["spec"]["replicas"]
+        world.kube.forbidden = set()
+        await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 1)
+        assert len(world.owners.drained) == 2
 
 
 async def test_an_api_server_that_restarts_and_forgets(autojump_clock: object) -> None:
@@ -184,25 +213,41 @@ async def test_an_api_server_that_restarts_and_forgets(autojump_clock: object) -
         world.kube.compact()
         world.kube.conflicts = 5
         set_spec(world, image="kafscale:next")
-        world.kube.remove(Key(SERVICES.kind, NAMESPACE, "kafka-broker"))
+        world.kube.remove(BROKER)
         await world.wait(lambda: rolled(world))
-        await world.wait(lambda: Key(SERVICES.kind, NAMESPACE, "kafka-broker") in world.kube.objects())
+        await world.wait(lambda: BROKER in world.kube.objects())
 
 
 async def test_somebody_elses_service_is_named_and_left_alone(autojump_clock: object) -> None:
     async with running() as world:
-        theirs = {
-            "apiVersion": "v1",
-            "kind": SERVICES.kind,
-            "metadata": {"name": "kafka-broker", "namespace": NAMESPACE},
-            "spec": {"type": "ClusterIP"},
-        }
-        before = world.kube.put(theirs)
+        before = world.kube.put(THEIRS)
         world.kube.put(cluster_object())
         await world.wait(lambda: world.condition(READY)["reason"] == "NameTaken")
         await world.settle()
         assert "Service default/kafka-broker" in world.condition(READY)["message"]
-        assert world.kube.objects()[Key(SERVICES.kind, NAMESPACE, "kafka-broker")] == before
+        assert world.kube.objects()[BROKER] == before
+
+
+class OnceUnreadable(FakeKube):
+    """The API server fails the first time that one object is asked for."""
+
+    asked = False
+
+    async def get(self, key: Key) -> Object:
+        if key == BROKER and not self.asked:
+            self.asked = True
+            raise Unavailable("etcdserver: request timed out")
+        return await super().get(key)
+
+
+async def test_somebody_elses_service_that_could_not_be_read_is_left_alone(autojump_clock: object) -> None:
+    kube = OnceUnreadable()
+    async with running(World(kube)) as world:
+        before = world.kube.put(THEIRS)
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.condition(READY)["reason"] == "NameTaken")
+        assert kube.asked
+        assert world.kube.objects()[BROKER] == before
 
 
 async def test_a_namesake_on_the_same_etcd_is_left_alone_until_the_older_one_is_gone(

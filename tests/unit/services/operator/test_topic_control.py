@@ -158,6 +158,22 @@ async def test_it_waits_for_its_cluster(autojump_clock: object) -> None:
         await world.wait(lambda: ready(world, "orders"))
 
 
+async def test_a_cluster_that_may_not_be_seen_is_not_taken_for_gone(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", deletionPolicy="delete"))
+        await world.wait(lambda: ready(world, "orders"))
+        world.kube.forbidden = {"list kafscaleclusters", "watch kafscaleclusters"}
+        world.kube.compact()
+        await world.settle()
+        world.kube.delete_now(key("orders"))
+        await world.settle()
+        assert key("orders") in world.kube.objects()
+        world.kube.forbidden = set()
+        await world.wait(lambda: key("orders") not in world.kube.objects())
+        assert world.topics.topics == {}
+
+
 async def test_a_topic_that_somebody_deleted_is_made_again(autojump_clock: object) -> None:
     async with running() as world:
         world.kube.put(cluster_object())
