@@ -31,6 +31,7 @@ from services.operator.render.common import (
 )
 from services.operator.reporting import Reporter
 from services.operator.rolling import (
+    TOLD_TO_DRAIN,
     Drain,
     Drained,
     DrainFailed,
@@ -221,30 +222,35 @@ class Clusters:
             log.info("object_changed", object=str(action.key), applied=isinstance(action, Apply))
 
     async def _advance(self, key: Key, cluster: Cluster, step: Step, doing: _Doing) -> None:
-        match step:
-            case Drain(pod=pod, reason=reason):
-                address = f"[{pod.ip}]:{ADMIN_PORT}" if ":" in pod.ip else f"{pod.ip}:{ADMIN_PORT}"
-                outcome = await self._drainer.drain(address, reason=reason)
-                self._drains[key][pod.life] = outcome
-                self.drains_total["done" if isinstance(outcome, Drained) else "failed"] += 1
-                log.info("owner_drained", pod=pod.name, outcome=outcome)
-                if isinstance(outcome, DrainFailed):
-                    self._failed_at[pod.life] = trio.current_time()
-                else:
-                    doing.again = True
-            case Restart(pod=pod):
-                at = Key(PODS.kind, cluster.namespace, pod.name)
-                try:
-                    await self._kube.delete(at, uid=pod.life.uid)
-                except NotFound:
-                    pass  # it went by itself
-                except KafscaleError as error:
-                    doing.fail(error, at)
-                else:
-                    self.restarts_total += 1
-                    log.info("owner_restarted", pod=pod.name)
-            case _:
-                pass  # a Shrink is in what was rendered
+        if not isinstance(step, Drain | Restart):
+            return  # a Shrink is in what was rendered
+        at = Key(PODS.kind, cluster.namespace, step.pod.name)
+        try:
+            if isinstance(step, Drain):
+                await self._drain(key, at, step, doing)
+            else:
+                await self._kube.delete(at, uid=step.pod.life.uid)
+                self.restarts_total += 1
+                log.info("owner_restarted", pod=step.pod.name)
+        except NotFound:
+            pass  # it went by itself
+        except KafscaleError as error:
+            doing.fail(error, at)
+
+    async def _drain(self, key: Key, at: Key, step: Drain, doing: _Doing) -> None:
+        pod = step.pod
+        if not pod.told_to_drain:
+            told = {TOLD_TO_DRAIN: str(pod.life.restarts)}
+            await self._kube.merge(at, {"metadata": {"uid": pod.life.uid, "annotations": told}})
+        address = f"[{pod.ip}]:{ADMIN_PORT}" if ":" in pod.ip else f"{pod.ip}:{ADMIN_PORT}"
+        outcome = await self._drainer.drain(address, reason=step.reason)
+        self._drains[key][pod.life] = outcome
+        self.drains_total["done" if isinstance(outcome, Drained) else "failed"] += 1
+        log.info("owner_drained", pod=pod.name, outcome=outcome)
+        if isinstance(outcome, DrainFailed):
+            self._failed_at[pod.life] = trio.current_time()
+        else:
+            doing.again = True
 
     async def _report(
         self, item: Object, desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass

@@ -4,13 +4,19 @@ Owns: which pod is next and what is done with it. Does not own: doing it (cluste
 Rules: 1 nothing is begun while a pod is missing, going or not ready: one owner at a time is away; 2 a pod
 goes only after its partitions are handed over; a drain that fails stops all of it and says which pod and why;
 3 what was drained is known by the pod's uid and restarts: a restarted container is given partitions again;
-4 a pod that never served has nothing to hand over, and one that is alone has nobody to hand it to.
-What was drained is kept in memory only: draining an owner again that has nothing is answered at once.
+4 a pod that never served has nothing to hand over, and one that is alone has nobody to hand it to;
+5 a pod that was told to drain gets no partitions in this life: one that is to stay after all is restarted.
+What came of a drain is kept in memory only: draining an owner again that has nothing is answered at once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from services.operator.kinds import GROUP
+
+TOLD_TO_DRAIN = f"{GROUP}/told-to-drain"
+"""Annotation of a pod, written before it is asked to drain: its restarts at that time."""
 
 
 class Life(NamedTuple):
@@ -31,6 +37,8 @@ class Pod:
     deleting: bool
     served: bool
     """Its container runs and was ready once in this life: it may have partitions."""
+    told_to_drain: bool = False
+    """In this life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +129,8 @@ def _roll(owners: Owners, drains: Drains) -> Step:
     if waited_for:
         return Wait(why=waited_for)
     outdated = [pod for pod in owners.pods if pod.revision != owners.update_revision]
-    # Drained for what is not asked for any more: it is given nothing until it is restarted.
-    outdated += [pod for pod in owners.pods if pod not in outdated and drains.get(pod.life) == Drained()]
+    # Drained for what is not asked for any more.
+    outdated += [pod for pod in owners.pods if pod not in outdated and pod.told_to_drain]
     # One that serves nothing is replaced first: it may be why there is a new revision.
     dead = [pod for pod in outdated if not pod.served]
     if dead:
@@ -179,9 +187,10 @@ def _controller(item: Mapping[str, Any]) -> str:
 def _pod(item: Mapping[str, Any]) -> Pod:
     metadata, status = item["metadata"], item.get("status") or {}
     containers = status.get("containerStatuses") or ()
+    life = Life(metadata["uid"], sum(each.get("restartCount", 0) for each in containers))
     return Pod(
         name=metadata["name"],
-        life=Life(metadata["uid"], sum(each.get("restartCount", 0) for each in containers)),
+        life=life,
         ordinal=int(metadata["name"].rpartition("-")[2]),
         revision=(metadata.get("labels") or {}).get("controller-revision-hash", ""),
         ip=status.get("podIP") or "",
@@ -190,4 +199,5 @@ def _pod(item: Mapping[str, Any]) -> Pod:
         ),
         deleting=bool(metadata.get("deletionTimestamp")),
         served=any(each.get("started") for each in containers),
+        told_to_drain=(metadata.get("annotations") or {}).get(TOLD_TO_DRAIN) == str(life.restarts),
     )

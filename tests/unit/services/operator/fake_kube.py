@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from libs.model.errors import Fenced, NotFound, Reason, Unavailable
+from libs.model.errors import Fenced, Invalid, NotFound, Reason, Unavailable
 from services.operator.kinds import BY_KIND, PODS, STATEFUL_SETS, Key, Kind, Object, key_of, labels_of
 from services.operator.kube import MANAGER, Expired, Forbidden, Listed, WatchEvent
 
@@ -247,11 +247,12 @@ class FakeKube:
         self.writes.append((verb, key))
 
     def _guard(self, key: Key, item: Object) -> None:
-        version = item["metadata"].get("resourceVersion")
-        if version is not None and (
-            key not in self._stored or self._object(key)["metadata"]["resourceVersion"] != version
-        ):
-            raise Fenced("the object has been modified", reason=Reason.GUARD_FAILED)
+        for guard, error in (("resourceVersion", Fenced), ("uid", Invalid)):
+            asked = item["metadata"].get(guard)
+            if asked is not None and (
+                key not in self._stored or self._object(key)["metadata"][guard] != asked
+            ):
+                raise error(f"{key} has another {guard}")
 
     def _object(self, key: Key) -> Object:
         stored = self._stored.get(key)

@@ -32,10 +32,12 @@ class FakeOwners:
     """Drains by address; `failing` says why one fails."""
 
     def __init__(self) -> None:
+        self.asked = trio.Event()
         self.drained: list[str] = []
         self.failing: str | None = None
 
     async def drain(self, address: str, *, reason: str) -> Drained | DrainFailed:
+        self.asked.set()
         await trio.sleep(0.5)
         assert reason
         if self.failing is not None:

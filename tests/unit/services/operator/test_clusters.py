@@ -45,6 +45,10 @@ def owner_uids(world: World) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in owners}
 
 
+def restarted(world: World, before: dict[str, str]) -> set[str]:
+    return {name for name, uid in owner_uids(world).items() if before.get(name) != uid}
+
+
 def owner_revisions(world: World) -> set[str]:
     owners = world.controllers.pods(world.kube.objects()[OWNERS])
     return {pod["metadata"]["labels"]["controller-revision-hash"] for pod in owners}
@@ -110,6 +114,37 @@ async def test_a_scale_down_drains_what_leaves_first(autojump_clock: object) -> 
         world.owners.failing = None
         await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 1)
         assert len(world.owners.drained) == 2
+
+
+async def test_an_owner_whose_drain_failed_is_restarted_when_it_may_stay(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        before = owner_uids(world)
+        world.owners.failing = "2 partitions are not handed over yet; the hand-over goes on"
+        set_spec(world, owner={"replicas": 1})
+        await world.wait(lambda: world.holds(ROLL_BLOCKED))
+        set_spec(world, owner={"replicas": 3})
+        world.owners.failing = None
+        await world.settle()
+        assert restarted(world, before) == {"kafka-partition-owner-2"}
+        assert not world.holds(PROGRESSING)
+
+
+async def test_the_next_leader_restarts_an_owner_that_was_told_to_drain_and_may_stay(
+    autojump_clock: object,
+) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        before = owner_uids(world)
+        set_spec(world, owner={"replicas": 2})
+        await world.owners.asked.wait()
+    set_spec(world, owner={"replicas": 3})
+    async with running(world):
+        await world.settle()
+        assert restarted(world, before) == {"kafka-partition-owner-2"}
+        assert not world.holds(PROGRESSING)
 
 
 async def test_while_an_hpa_has_the_count_it_is_never_written(autojump_clock: object) -> None:

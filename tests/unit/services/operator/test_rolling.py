@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.operator.rolling import (
+    TOLD_TO_DRAIN,
     Blocked,
     Drain,
     Drained,
@@ -119,8 +120,10 @@ def test_an_hpas_count_is_not_ours_to_lower() -> None:
 
 
 def test_one_that_was_drained_for_a_scale_down_that_was_taken_back_is_restarted() -> None:
-    state = owners(pod(0), pod(1), pod(2), revision="old")
-    assert next_step(state, replicas=3, drains={pod(2).life: Drained()}) == Restart(pod=pod(2))
+    told = replace(pod(2), told_to_drain=True)
+    state = owners(pod(0), pod(1), told, revision="old")
+    assert next_step(state, replicas=3, drains={pod(2).life: Drained()}) == Restart(pod=told)
+    assert next_step(state, replicas=3, drains=NOTHING) == Drain(pod=told, reason="rolling update")
 
 
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 6))
@@ -163,6 +166,7 @@ def test_objects_are_read() -> None:
             "name": "kafka-partition-owner-10",
             "uid": "u",
             "labels": {"controller-revision-hash": "old"},
+            "annotations": {TOLD_TO_DRAIN: "2"},
             "ownerReferences": [{"uid": "set", "controller": True}],
         },
         "status": {
@@ -175,6 +179,7 @@ def test_objects_are_read() -> None:
     found = owners_of(stateful_set, [mine, other])
     assert found.current
     (only,) = found.pods
+    assert not only.told_to_drain, "in an earlier life"
     assert (only.ordinal, only.life, only.revision, only.ready, only.served) == (
         10,
         Life("u", 3),
