@@ -2,7 +2,7 @@
 
 Owns: doing what reconcile.py and rolling.py decide. Does not own: what they decide, when (work_queue.py).
 Rules: 1 an action that fails stops only those that name it in `Apply.after`; 2 owners are rolled only after
-everything was applied, and one step at a look; 3 what can't be read may be there, and is left as it is.
+everything that they need was applied, one step at a look; 3 what can't be read may be there, and stays.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class _Doing:
     permissions: list[str] = field(default_factory=list)
     failed: set[Key] = field(default_factory=set)
     """Objects that could not be read or written."""
-    errors: list[str] = field(default_factory=list)
+    errors: dict[Key, str] = field(default_factory=dict)
     changed: int = 0
     again: bool = False
 
@@ -72,7 +72,12 @@ class _Doing:
         elif isinstance(error, Fenced):
             self.again = True  # it changed since we looked: look again
             return
-        self.errors.append(f"{key}: {error.message}")
+        self.errors[key] = f"{key}: {error.message}"
+
+
+def _owners_need(key: Key, cluster: Cluster) -> bool:
+    """Whether owners are left as they are while this object can't be read or written."""
+    return key.kind == PODS.kind or key.name in (f"{cluster.name}-config", f"{cluster.name}-{OWNER}")
 
 
 class Clusters:
@@ -120,19 +125,20 @@ class Clusters:
         plan = reconcile(seen_or_absent, observed, name=cluster.name, uid=cluster.uid)
         for action in plan.actions:
             await self._do(action, doing)
-        if not doing.changed and not doing.failed:
+        if not doing.changed and not any(_owners_need(each, cluster) for each in doing.failed):
             await self._advance(key, cluster, step, doing)
             step, _ = self._owners_step(key, cluster, observed)
         seen = Pass(
             step=step,
             foreign=plan.foreign,
             permissions=tuple(doing.permissions),
-            errors=tuple(doing.errors),
+            errors=tuple(doing.errors.values()),
+            holding=tuple(text for each, text in doing.errors.items() if _owners_need(each, cluster)),
             changed=doing.changed,
         )
         await self._report(item, desired, observed, seen)
         if doing.errors:
-            raise Unavailable("; ".join(doing.errors))
+            raise Unavailable("; ".join(doing.errors.values()))
         if doing.again or doing.changed:
             return 1.0
         return RETRY_DRAIN_SECONDS if self._has_failed_drain(key) else None

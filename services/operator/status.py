@@ -17,7 +17,7 @@ from services.operator.conditions import (
 )
 from services.operator.kinds import STATEFUL_SETS, Key, Object
 from services.operator.render.common import GATEWAY, KAFKA_PORT, METADATA, OWNER
-from services.operator.rolling import Blocked, Idle, Step, Wait
+from services.operator.rolling import Blocked, Drain, Idle, Restart, Shrink, Step, Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,8 @@ class Pass:
     permissions: tuple[str, ...] = ()
     """Those that were refused."""
     errors: tuple[str, ...] = ()
+    holding: tuple[str, ...] = ()
+    """Those of them for which owners are not rolled."""
     changed: int = 0
     """Actions done."""
     invalid: str = ""
@@ -44,7 +46,7 @@ def conditions(desired: Sequence[Object], observed: Mapping[Key, Object], seen: 
     return [
         _ready(lacking, seen),
         _progressing(lacking, seen),
-        _roll_blocked(seen.step),
+        _roll_blocked(seen),
         Condition(
             type=PERMISSIONS_MISSING,
             holds=bool(seen.permissions),
@@ -78,14 +80,12 @@ def _ready(lacking: list[str], seen: Pass) -> Condition:
 
 def _progressing(lacking: list[str], seen: Pass) -> Condition:
     match seen.step:
-        case Idle():
-            text = ""
         case Wait(why=why):
             text = why
-        case Blocked():
+        case Idle() | Blocked():
             text = ""
         case _:
-            text = "owners are being drained or restarted"
+            text = "" if seen.holding else "owners are being drained or restarted"
     if not text and (seen.changed or lacking):
         text = "; ".join(lacking) or f"{seen.changed} objects were changed"
     holds = bool(text) and not seen.invalid
@@ -97,11 +97,16 @@ def _progressing(lacking: list[str], seen: Pass) -> Condition:
     )
 
 
-def _roll_blocked(step: Step) -> Condition:
-    if isinstance(step, Blocked):
-        text = f"pod {step.pod.name} was not drained: {step.why}"
-        return Condition(type=ROLL_BLOCKED, holds=True, reason="DrainFailed", message=text)
-    return Condition(type=ROLL_BLOCKED, holds=False, reason="NotBlocked")
+def _roll_blocked(seen: Pass) -> Condition:
+    match seen.step:
+        case Blocked(pod=pod, why=why):
+            text = f"pod {pod.name} was not drained: {why}"
+            return Condition(type=ROLL_BLOCKED, holds=True, reason="DrainFailed", message=text)
+        case Drain() | Restart() | Shrink() if seen.holding:
+            text = "; ".join(seen.holding)
+            return Condition(type=ROLL_BLOCKED, holds=True, reason="ApplyFailed", message=text)
+        case _:
+            return Condition(type=ROLL_BLOCKED, holds=False, reason="NotBlocked")
 
 
 def _lacking(wanted: Object, observed: Mapping[Key, Object]) -> str:

@@ -4,9 +4,19 @@ from typing import Any
 
 import pytest
 
-from libs.model.errors import Fenced, Reason, Unavailable
+from libs.model.errors import Fenced, NotFound, Reason, Unavailable
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
-from services.operator.kinds import CLUSTERS, EVENTS, PODS, SERVICES, STATEFUL_SETS, Key, Object, key_of
+from services.operator.kinds import (
+    CLUSTERS,
+    EVENTS,
+    PODS,
+    SERVICE_MONITORS,
+    SERVICES,
+    STATEFUL_SETS,
+    Key,
+    Object,
+    key_of,
+)
 from services.operator.kube import HANDOVER_MANAGER, MANAGER
 from services.operator.namesakes import namesake_of
 from tests.unit.services.operator.fake_kube import FakeKube
@@ -235,6 +245,44 @@ async def test_owners_that_may_not_be_seen_are_not_taken_for_gone(
         world.kube.forbidden = set()
         await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 1)
         assert len(world.owners.drained) == 2
+
+
+class NoServiceMonitors(FakeKube):
+    """The Prometheus operator is not installed."""
+
+    async def apply(self, item: Object, *, manager: str = MANAGER, subresource: str = "") -> Object:
+        if item["kind"] == SERVICE_MONITORS.kind:
+            raise NotFound("the server could not find the requested resource")
+        return await super().apply(item, manager=manager, subresource=subresource)
+
+
+async def test_owners_are_rolled_although_something_that_they_do_not_need_fails(
+    autojump_clock: object,
+) -> None:
+    async with running(World(NoServiceMonitors())) as world:
+        world.kube.put(cluster_object({"metrics": {"serviceMonitor": {"enabled": True}}}))
+        await world.wait(lambda: world.condition(READY)["reason"] == "ApplyFailed")
+        set_spec(world, image="kafscale:next", owner={"replicas": 2})
+        await world.wait(lambda: rolled(world) and len(owner_uids(world)) == 2)
+        assert len(world.owners.drained) == 3
+
+
+async def test_what_owners_need_and_can_not_be_applied_stops_their_roll_and_says_so(
+    autojump_clock: object,
+) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        world.kube.forbidden = {"patch configmaps"}
+        set_spec(world, config={"logLevel": "debug"})
+        await world.wait(lambda: world.holds(ROLL_BLOCKED))
+        await world.settle()
+        assert world.condition(ROLL_BLOCKED)["reason"] == "ApplyFailed"
+        assert "ConfigMap default/kafka-config" in world.condition(ROLL_BLOCKED)["message"]
+        assert not world.holds(PROGRESSING)
+        assert world.owners.drained == []
+        world.kube.forbidden = set()
+        await world.wait(lambda: len(world.owners.drained) == 3 and not world.holds(ROLL_BLOCKED))
 
 
 async def test_an_api_server_that_restarts_and_forgets(autojump_clock: object) -> None:
