@@ -45,6 +45,8 @@ class Mirror:
         self._selector = selector
         self._rand = rand
         self._on_change = on_change
+        self._failures = 0
+        """In a row: none of them was followed by an event, or by a stream that ended in order."""
         self._items: dict[Key, Object] = {}
         self._listed = trio.Event()
 
@@ -63,19 +65,19 @@ class Mirror:
 
     async def run(self) -> None:
         """Mirrors for ever; ends by cancellation."""
-        failures, version = 0, ""
+        version = ""
         while True:
             try:
                 version = version or await self._list()
-                failures = 0
                 version = await self._follow(version)
-            except Expired:
-                version = ""
+                self._failures = 0
             except KafscaleError as error:
+                self._failures += 1
                 self._note(error)
-                failures += 1
-                version = version if self.missing is None else ""
-                await trio.sleep(_BACKOFF.delay_seconds(failures, self._rand))
+                if isinstance(error, Expired) or self.missing is not None:
+                    version = ""
+            # A server that ends every stream at once is not asked in a loop.
+            await trio.sleep(_BACKOFF.delay_seconds(max(1, self._failures), self._rand))
 
     async def _list(self) -> str:
         listed = await self._kube.list(self.kind, self.namespace, selector=self._selector)
@@ -98,6 +100,7 @@ class Mirror:
         with trio.move_on_after(_QUIET_STREAM_SECONDS):
             async with stream as events:
                 async for event in events:
+                    self._failures = 0
                     version = event.item["metadata"]["resourceVersion"]
                     if event.type == "BOOKMARK":
                         continue
@@ -106,8 +109,6 @@ class Mirror:
                     else:
                         self._items[key_of(event.item)] = event.item
                     self._on_change(event.item)
-        # A server that ends every stream at once is not asked in a loop.
-        await trio.sleep(_BACKOFF.delay_seconds(1, self._rand))
         return version
 
     def _note(self, error: KafscaleError) -> None:

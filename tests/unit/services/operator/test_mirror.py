@@ -3,10 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from libs.concurrency.rand import SeededRand
-from services.operator.kinds import CONFIG_MAPS, Key, Object
+from libs.model.errors import KafscaleError, Unavailable
+from services.operator.kinds import CONFIG_MAPS, Key, Kind, Object
+from services.operator.kube import Expired, Forbidden, WatchEvent
 from services.operator.mirror import Mirror
 from tests.unit.services.operator.fake_kube import FakeKube
 
@@ -104,3 +107,40 @@ async def test_403_is_said_and_tried_again(autojump_clock: object) -> None:
         await trio.sleep(60)
         assert mirror.missing is None
         assert value(mirror) == "1"
+
+
+class Refusing(FakeKube):
+    """Every watch ends with an error at once, as far as a test says so."""
+
+    error: KafscaleError | None = None
+    watches = 0
+
+    async def _events(
+        self, kind: Kind, namespace: str | None, version: int, selector: str
+    ) -> AsyncIterator[WatchEvent]:
+        self.watches += 1
+        if self.error is not None:
+            raise self.error
+        async for event in super()._events(kind, namespace, version, selector):
+            yield event
+
+
+@pytest.mark.parametrize("error", [Expired("too old"), Unavailable("away"), Forbidden("no", permission="x")])
+async def test_it_asks_less_and_less_often_where_a_watch_fails(
+    autojump_clock: object, error: KafscaleError
+) -> None:
+    kube = Refusing()
+    kube.error = error
+    kube.put(config())
+    async with mirrored(kube) as (mirror, _heard):
+        await trio.sleep(600)
+        assert kube.watches < 60
+        kube.error = None
+        await trio.sleep(60)
+        assert mirror.missing is None
+        assert value(mirror) == "1"
+        kube.watches = 0
+        kube.break_watches()
+        kube.put(config(value="2"))
+        await trio.sleep(2)
+        assert value(mirror) == "2", "it has forgotten the failures"
