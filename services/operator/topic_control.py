@@ -11,7 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from libs.model.cluster import Topic
-from libs.model.errors import Invalid, NotFound, Overloaded, Reason, Unavailable
+from libs.model.errors import Invalid, NotFound, Overloaded, Unavailable
 from libs.model.ids import TopicName
 from services.operator.conditions import CONFLICT, READY, Condition, merged
 from services.operator.kinds import CLUSTERS, TOPICS, Key, Object, key_of
@@ -50,8 +50,6 @@ class _Look:
 
     item: Object
     resource: TopicResource
-    announced: bool = False
-    """This very look announced the topic: no earlier one can have made it."""
 
     def now_is(self, item: Object) -> None:
         self.item = item
@@ -64,6 +62,8 @@ class TopicControl:
         self._mirrors = mirrors
         self._links = links
         self._reporter = reporter
+        self._uncreated: set[Key] = set()
+        """Resources whose topic we announced and certainly did not make since."""
 
     async def work(self, key: Key) -> float | None:
         """One look. Returns in how many seconds there has to be another, None where a change will say.
@@ -74,6 +74,7 @@ class TopicControl:
             # Not from the mirror: what was just written, and is not heard of yet, decides whose a topic is.
             item = await self._kube.get(key)
         except NotFound:
+            self._uncreated.discard(key)
             return None
         try:
             look = _Look(item, topic_of(item))
@@ -84,9 +85,7 @@ class TopicControl:
             return await self._settle(look)
         except Invalid as error:
             # The same request will be wrong again: a person has to change something.
-            others = error.reason is Reason.TOPIC_ALREADY_EXISTS and look.announced
-            said = _not_ready("Refused", error.message)
-            await self._report(look.item, None, said, creating=False if others else None)
+            await self._report(look.item, None, _not_ready("Refused", error.message))
             return None
         except NotFound as error:
             if not look.resource.deleting:
@@ -98,25 +97,33 @@ class TopicControl:
             raise
 
     async def _settle(self, look: _Look) -> float | None:
-        cluster = Key(CLUSTERS.kind, look.resource.namespace, look.resource.spec.cluster_ref)
-        for kind in (CLUSTERS, TOPICS):
-            if (missing := self._mirrors.missing(kind.kind, cluster.namespace)) is not None:
-                raise Unavailable(f"the operator may not {missing}: what it can't see may be there")
-        exists = self._mirrors.get(cluster) is not None
-        api = await self._links.topics(cluster) if exists else None
+        cluster = None if look.resource.keeps_topic else self._cluster_of(look.resource)
+        api = None if cluster is None else await self._links.topics(cluster)
         made: Topic | None = None
         for _ in range(_STEPS_MAX):
             topic = made if made is not None or api is None else await api.describe(_name(look.resource))
+            if topic is not None and key_of(look.item) in self._uncreated:
+                look.resource = look.resource.model_copy(update={"creating": False})
             rivals = [look.resource, *self._rivals(look.resource)]
-            decision = decide(look.resource, topic, rivals=rivals, cluster_exists=exists)
+            decision = decide(look.resource, topic, rivals=rivals, cluster_exists=cluster is not None)
             if isinstance(decision, Settled | Refuse | Conflict):
                 if not look.resource.deleting:
-                    await self._report(look.item, topic, _said(decision, topic))
+                    creating = None if topic is None else False
+                    await self._report(look.item, topic, _said(decision, topic), creating=creating)
                 return None
             made = await self._do(decision, look, topic, api)
             if isinstance(decision, LetGo | Remove):
                 return None
         return 1.0
+
+    def _cluster_of(self, resource: TopicResource) -> Key | None:
+        """Raises Unavailable where it, or another resource of the topic, may be there and can't be seen."""
+        for kind in (CLUSTERS, TOPICS):
+            missing = self._mirrors.missing(kind.kind, resource.namespace)
+            if missing is not None:
+                raise Unavailable(f"the operator may not {missing}")
+        cluster = Key(CLUSTERS.kind, resource.namespace, resource.spec.cluster_ref)
+        return cluster if self._mirrors.get(cluster) is not None else None
 
     async def _do(
         self, decision: Decision, look: _Look, topic: Topic | None, api: TopicsApi | None
@@ -129,7 +136,7 @@ class TopicControl:
             case Announce():
                 said = _not_ready("Creating", "")
                 look.now_is(await self._report(look.item, None, said, creating=True))
-                look.announced = True
+                self._uncreated.add(key_of(look.item))
             case Adopt():
                 look.now_is(await self._report(look.item, topic, _not_ready("Adopting", "")))
                 return topic
@@ -145,7 +152,7 @@ class TopicControl:
         name = _name(look.resource)
         match decision:
             case Create():
-                made = await api.create(name, partitions=decision.partitions, configs=decision.configs)
+                made = await self._create(decision, look, api)
                 look.now_is(await self._report(look.item, made, _not_ready("Created", "")))
                 log.info("topic_created", topic=name, partitions=made.partitions)
                 return made
@@ -165,6 +172,19 @@ class TopicControl:
                 return None
             case _:
                 raise AssertionError(f"nothing is done about {decision}")
+
+    async def _create(self, decision: Create, look: _Look, api: TopicsApi) -> Topic:
+        key = key_of(look.item)
+        try:
+            made = await api.create(
+                _name(look.resource), partitions=decision.partitions, configs=decision.configs
+            )
+        except Unavailable as error:
+            if error.outcome_unknown:
+                self._uncreated.discard(key)
+            raise
+        self._uncreated.discard(key)
+        return made
 
     async def _unclaim(self, look: _Look) -> None:
         kept = [each for each in look.resource.finalizers if each != FINALIZER]

@@ -48,6 +48,11 @@ class TopicResource(Model):
     def topic_name(self) -> str:
         return self.spec.topic_name or self.name
 
+    @property
+    def keeps_topic(self) -> bool:
+        """It is going and leaves its topic as it is."""
+        return self.deleting and self.spec.deletion_policy == "retain"
+
 
 def topic_of(item: dict[str, Any]) -> TopicResource:
     """Raises pydantic.ValidationError, whose text names the fields."""

@@ -2,8 +2,8 @@
 
 Owns: creating, changing, adopting, refusing, letting go. Does not own: doing it (topic_control.py).
 Rules: 1 of several resources that name one topic the first has it; the others only say so; 2 a topic is
-known by its id: one that was made anew under the same name is another's until it is adopted; 3 partitions
-only grow; while something is refused nothing is changed.
+known by its id: one that was made anew under the same name is another's until it is adopted, and so is one
+that differs from what was announced; 3 partitions only grow; while something is refused nothing is changed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -137,7 +137,9 @@ def _in_the_way(
 
 
 def _adopt(resource: TopicResource, topic: Topic) -> Decision:
-    if resource.spec.adopt or resource.creating:
+    configs = resource.spec.configs()
+    as_announced = topic.partitions == resource.spec.partitions and dict(topic.configs) == configs
+    if resource.spec.adopt or (resource.creating and as_announced):
         return Adopt(topic_id=topic.topic_id)
     if resource.topic_id:
         message = f"topic {topic.name!r} was deleted and made anew by somebody else; set adopt to take it"

@@ -53,6 +53,8 @@ class FakeTopics:
         self.topics: dict[TopicName, Topic] = {}
         self.error: KafscaleError | None = None
         self.lost_reply: KafscaleError | None = None
+        self.refusal: KafscaleError | None = None
+        """What every creation comes to."""
         self.beaten = False
         """A client makes the topic just before it would be created."""
         self.deleted: list[TopicId] = []
@@ -80,6 +82,8 @@ class FakeTopics:
         await self._fail()
         if self.beaten:
             self.put(name, partitions=8)
+        if self.refusal is not None:
+            raise self.refusal
         if name in self.topics:
             raise Invalid("it exists", reason=Reason.TOPIC_ALREADY_EXISTS)
         topic = self.put(name, partitions=partitions, configs=configs)

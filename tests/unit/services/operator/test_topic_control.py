@@ -1,6 +1,8 @@
 """A KafscaleTopic on a fake API server and a fake metadata service."""
 
-from libs.model.errors import Invalid, Reason, Unavailable
+import pytest
+
+from libs.model.errors import Invalid, KafscaleError, Reason, Unavailable
 from services.operator.conditions import CONFLICT, READY
 from services.operator.kinds import TOPICS, Key, Object
 from services.operator.topics import FINALIZER
@@ -129,6 +131,44 @@ async def test_a_topic_that_a_client_made_first_is_not_taken(autojump_clock: obj
         world.topics.beaten = True
         world.kube.put(topic_object("orders"))
         await world.wait(lambda: reason(world, "orders") == "AlreadyExists")
+
+
+@pytest.mark.parametrize("error", [Unavailable("no owner is live"), Invalid("no")])
+async def test_a_topic_that_a_client_made_after_a_failed_creation_is_not_taken(
+    autojump_clock: object, error: KafscaleError
+) -> None:
+    async with running() as world:
+        world.topics.refusal = error
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders"))
+        await world.wait(lambda: reason(world, "orders") in ("Unavailable", "Refused"))
+        world.topics.put("orders")
+        await world.wait(lambda: reason(world, "orders") == "AlreadyExists")
+
+
+async def test_after_a_lost_reply_only_the_topic_that_was_asked_for_is_its_own(
+    autojump_clock: object,
+) -> None:
+    async with running() as world:
+        world.topics.refusal = Unavailable("no answer", outcome_unknown=True)
+        world.topics.beaten = True
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", retentionMs=1000))
+        await world.wait(lambda: reason(world, "orders") == "AlreadyExists")
+        await world.settle()
+        (theirs,) = world.topics.topics.values()
+        assert theirs.partitions == 8
+
+
+async def test_a_topic_that_stays_needs_no_metadata_service_to_be_let_go(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("kept"))
+        await world.wait(lambda: ready(world, "kept"))
+        world.topics.error = Unavailable("away")
+        world.kube.delete_now(key("kept"))
+        await world.wait(lambda: key("kept") not in world.kube.objects())
+        assert [str(name) for name in world.topics.topics] == ["kept"]
 
 
 async def test_errors_of_the_metadata_service_are_said_and_tried_again(autojump_clock: object) -> None:
