@@ -22,6 +22,7 @@ from services.operator.reconcile import Action, Apply, reconcile
 from services.operator.render.cluster import render
 from services.operator.render.common import (
     ADMIN_PORT,
+    GATEWAY,
     INSTANCE_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -42,6 +43,7 @@ from services.operator.rolling import (
     Step,
     Wait,
     next_step,
+    ordinal_of,
     owners_of,
 )
 from services.operator.spec import Cluster, cluster_of, problems
@@ -119,7 +121,7 @@ class Clusters:
         context = Context(cluster=cluster, default_image=self._default_image)
         observed = await self._observe(cluster, render(context), doing)
         step, held = self._owners_step(key, cluster, observed)
-        desired = render(context, owner_replicas=held)
+        desired = render(context, owner_replicas=held, gateways=self._gateways(cluster))
         self._note_unseen(cluster, desired, doing)
         seen_or_absent = [item for item in desired if key_of(item) not in doing.failed]
         plan = reconcile(seen_or_absent, observed, name=cluster.name, uid=cluster.uid)
@@ -150,6 +152,11 @@ class Clusters:
         return {
             item["metadata"]["namespace"] for kind in kinds for item in self._mirrors.items(kind, None, made)
         }
+
+    def _gateways(self, cluster: Cluster) -> int:
+        """How many there are; those that leave included."""
+        pods = self._mirrors.items(PODS, cluster.namespace, selector(cluster, GATEWAY))
+        return max((ordinal_of(pod) + 1 for pod in pods), default=0)
 
     def _owners_step(
         self, key: Key, cluster: Cluster, observed: Mapping[Key, Object]
@@ -262,5 +269,5 @@ class Clusters:
         self, item: Object, desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass
     ) -> None:
         said = conditions(desired, observed, seen)
-        status = cluster_status(item, said, observed, now_ms=self._reporter.now_ms)
+        status = cluster_status(item, said, desired, observed, now_ms=self._reporter.now_ms)
         await self._reporter.report(item, status, said)

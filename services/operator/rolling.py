@@ -184,6 +184,11 @@ def _controller(item: Mapping[str, Any]) -> str:
     return next((each["uid"] for each in owners if each.get("controller")), "")
 
 
+def ordinal_of(pod: Mapping[str, Any]) -> int:
+    """Its number in its StatefulSet."""
+    return int(pod["metadata"]["name"].rpartition("-")[2])
+
+
 def _pod(item: Mapping[str, Any]) -> Pod:
     metadata, status = item["metadata"], item.get("status") or {}
     containers = status.get("containerStatuses") or ()
@@ -191,7 +196,7 @@ def _pod(item: Mapping[str, Any]) -> Pod:
     return Pod(
         name=metadata["name"],
         life=life,
-        ordinal=int(metadata["name"].rpartition("-")[2]),
+        ordinal=ordinal_of(item),
         revision=(metadata.get("labels") or {}).get("controller-revision-hash", ""),
         ip=status.get("podIP") or "",
         ready=any(

@@ -15,7 +15,7 @@ from services.operator.conditions import (
     Condition,
     merged,
 )
-from services.operator.kinds import STATEFUL_SETS, Key, Object
+from services.operator.kinds import SERVICES, STATEFUL_SETS, Key, Object
 from services.operator.render.common import GATEWAY, KAFKA_PORT, METADATA, OWNER
 from services.operator.rolling import Blocked, Drain, Idle, Restart, Shrink, Step, Wait
 
@@ -125,7 +125,12 @@ def _ready_of(stateful_set: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def cluster_status(
-    item: Object, said: Sequence[Condition], observed: Mapping[Key, Object], *, now_ms: int
+    item: Object,
+    said: Sequence[Condition],
+    desired: Sequence[Object],
+    observed: Mapping[Key, Object],
+    *,
+    now_ms: int,
 ) -> dict[str, Any]:
     """The whole status; the same world gives the same one."""
     metadata = item["metadata"]
@@ -138,9 +143,15 @@ def cluster_status(
         if seen is not None:
             ready, asked = _ready_of(seen)
             counts[field] = f"{ready}/{asked}"
+    broker = f"{metadata['name']}-broker"
+    ports = [
+        each["spec"]["ports"][0]["port"]
+        for each in desired
+        if each["kind"] == SERVICES.kind and each["metadata"]["name"] == broker
+    ]
     return {
         "observedGeneration": generation,
-        "bootstrap": f"{metadata['name']}-broker.{metadata['namespace']}.svc:{KAFKA_PORT}",
+        "bootstrap": f"{broker}.{metadata['namespace']}.svc:{ports[0] if ports else KAFKA_PORT}",
         **counts,
         "conditions": merged(before, said, generation=generation, now_ms=now_ms),
     }

@@ -10,13 +10,14 @@ from services.operator.render import etcd, network, scaling, settings, workloads
 from services.operator.render.common import ETCD, INSTANCE_LABEL, LABEL, OWNER, Context, make
 
 
-def render(context: Context, *, owner_replicas: int | None = None) -> list[Object]:
+def render(context: Context, *, owner_replicas: int | None = None, gateways: int = 0) -> list[Object]:
     """In the order in which they are applied. Pure: the same spec gives the same bytes.
 
     `owner_replicas` holds the owners' count where the spec asks for fewer and some are still being drained.
+    `gateways`: how many there are. One that leaves keeps its own Service until it is gone.
     """
     spec = context.cluster.spec
-    objects = [settings.config_map(context), *network.client_services(context)]
+    objects = [settings.config_map(context), *network.client_services(context, gateways=gateways)]
     for component, asked in workloads.components(context.cluster).items():
         held = owner_replicas if component == OWNER else None
         objects.append(workloads.stateful_set(context, component, replicas=held))

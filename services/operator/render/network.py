@@ -44,7 +44,7 @@ def headless(context: Context, component: str) -> Object:
     return make(context, SERVICES, component, component, {"spec": spec})
 
 
-def client_services(context: Context) -> list[Object]:
+def client_services(context: Context, *, gateways: int) -> list[Object]:
     """NAME-broker for bootstrapping, and one for each gateway that is reached from outside by itself."""
     listeners = context.cluster.spec.listeners
     external = listeners.external
@@ -54,7 +54,7 @@ def client_services(context: Context) -> list[Object]:
         return [broker]
     gateway = context.cluster.spec.gateway
     count = gateway.autoscaling.max_replicas if gateway.autoscaling else gateway.replicas
-    pods = [f"{GATEWAY}-{index}" for index in range(count)]
+    pods = [f"{GATEWAY}-{index}" for index in range(max(count, gateways))]
     return [
         broker,
         *(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import trio
 
 from libs.model.errors import Fenced, NotFound, Reason, Unavailable
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
@@ -25,6 +26,7 @@ from tests.unit.services.operator.running import World, running
 
 CLUSTER = Key(CLUSTERS.kind, NAMESPACE, "kafka")
 OWNERS = Key(STATEFUL_SETS.kind, NAMESPACE, "kafka-partition-owner")
+GATEWAYS = Key(STATEFUL_SETS.kind, NAMESPACE, "kafka-gateway")
 BROKER = Key(SERVICES.kind, NAMESPACE, "kafka-broker")
 THEIRS: Object = {
     "apiVersion": "v1",
@@ -400,6 +402,39 @@ def test_who_is_gone_has_the_name_until_its_last_pod_is() -> None:
     assert namesake_of(item, [item], {"other"}) == "other"
     assert not namesake_of(item, [item], {"other", NAMESPACE}), "it runs already"
     assert not namesake_of(item, [item], set())
+
+
+@pytest.mark.parametrize(
+    ("external", "port"),
+    [
+        ({"type": "LoadBalancer", "host": "kafka.example.com", "port": 443}, 443),
+        ({"type": "NodePort", "host": "kafka.example.com", "port": 30092}, 9092),
+    ],
+)
+async def test_the_bootstrap_address_is_one_that_listens(
+    autojump_clock: object, external: Object, port: int
+) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object({"listeners": {"external": external}}))
+        await world.wait(lambda: world.holds(READY))
+        assert world.kube.objects()[BROKER]["spec"]["ports"][0]["port"] == port
+        assert world.kube.objects()[CLUSTER]["status"]["bootstrap"] == f"kafka-broker.default.svc:{port}"
+
+
+async def test_a_gateway_keeps_its_own_service_until_it_is_gone(autojump_clock: object) -> None:
+    third = Key(SERVICES.kind, NAMESPACE, "kafka-gateway-2")
+    async with running() as world:
+        external = {"host": "k{index}.example.com"}
+        listeners = {"advertisedMode": "instance", "external": external}
+        world.kube.put(cluster_object({"listeners": listeners, "gateway": {"replicas": 3}}))
+        await world.wait(lambda: world.holds(READY))
+        assert third in world.kube.objects()
+        set_spec(world, gateway={"replicas": 2})
+        await trio.sleep(60)  # the gateway drains: its controller takes no step meanwhile
+        assert world.kube.objects()[GATEWAYS]["spec"]["replicas"] == 2
+        assert third in world.kube.objects()
+        await world.wait(lambda: third not in world.kube.objects())
+        assert third._replace(kind=PODS.kind) not in world.kube.objects()
 
 
 async def test_a_spec_that_can_not_be_obeyed_is_a_condition(autojump_clock: object) -> None:
