@@ -22,6 +22,11 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
+def _requests(cpu: str, memory: str) -> Any:
+    """What a container requests where nothing is said: without it an HPA can't compute its percentages."""
+    return Field(default_factory=lambda: {"requests": {"cpu": cpu, "memory": memory}})
+
+
 class Autoscaling(Model):
     """Percentages are of what is requested; 0: not looked at. A service adds metrics of its own."""
 
@@ -36,6 +41,15 @@ class Autoscaling(Model):
         if self.min_replicas > self.max_replicas:
             raise ValueError("minReplicas must not be above maxReplicas")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_target(self) -> Self:
+        if not any(self.model_dump(exclude=_NO_TARGETS).values()):
+            raise ValueError("say at least one target: the API server would take CPU by itself")
+        return self
+
+
+_NO_TARGETS = {"min_replicas", "max_replicas", "scale_down_stabilization_seconds"}
 
 
 class GatewayAutoscaling(Autoscaling):
@@ -58,7 +72,7 @@ class Component(Model):
 
     replicas: int = Field(default=2, ge=1, le=1000)
     image: str = ""
-    resources: dict[str, Any] = Field(default_factory=dict)
+    resources: dict[str, Any]
     zones: tuple[str, ...] = ()
     node_selector: Strings = Field(default_factory=dict)
     affinity: dict[str, Any] = Field(default_factory=dict)
@@ -67,15 +81,18 @@ class Component(Model):
 
 
 class Gateways(Component):
+    resources: dict[str, Any] = _requests("500m", "1Gi")
     autoscaling: GatewayAutoscaling | None = None
 
 
 class Owners(Component):
     replicas: int = Field(default=3, ge=1, le=1000)
+    resources: dict[str, Any] = _requests("500m", "2Gi")
     autoscaling: OwnerAutoscaling | None = None
 
 
 class Metadata(Component):
+    resources: dict[str, Any] = _requests("200m", "192Mi")
     autoscaling: MetadataAutoscaling | None = None
 
 
@@ -105,7 +122,7 @@ class ManagedEtcd(Model):
     image: str = ""
     storage_size: str = "8Gi"
     storage_class_name: str = ""
-    resources: dict[str, Any] = Field(default_factory=dict)
+    resources: dict[str, Any] = _requests("200m", "512Mi")
     defragment_schedule: str = "17 4 * * *"
     tolerations: tuple[dict[str, Any], ...] = ()
     priority_class_name: str = ""

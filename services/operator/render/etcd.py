@@ -150,6 +150,7 @@ def defragmentation(context: Context, asked: ManagedEtcd) -> Object:
                 "name": "defragment",
                 "image": image(context, asked),
                 "command": ["etcdctl", "defrag", "--command-timeout=60s", f"--endpoints={endpoints}"],
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
                 "securityContext": container_security(),
             }
         ],

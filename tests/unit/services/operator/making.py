@@ -56,7 +56,7 @@ _AUTOSCALING = {
     "minReplicas": st.integers(1, 3),
     "maxReplicas": st.integers(3, 9),
     "cpuPercent": st.integers(0, 90),
-    "memoryPercent": st.integers(0, 90),
+    "memoryPercent": st.integers(1, 90),
     "scaleDownStabilizationSeconds": st.integers(0, 3600),
 }
 _QUANTITY = st.sampled_from(["500m", "1", "1000m", "2Gi", "2048Mi", "0.5"])

@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 from pydantic import ValidationError
-from pydantic_core import PydanticUndefined
 
 from services.operator.kinds import CLUSTERS, TOPICS, Kind
+from services.operator.render.common import OWNER
 from services.operator.spec import ClusterSpec, Model
 from services.operator.topic_spec import TopicSpec
 from tests.unit.services.operator.making import LEAST
@@ -49,8 +49,8 @@ def differences(model: type[Model], said: Mapping[str, Any], path: str = "spec")
         if inner is not None:
             yield from differences(inner, field, at)
             continue
-        default = None if info.default is PydanticUndefined else info.default
-        if default not in (None, ()) and field.get("default") != default:
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
+        if default not in (None, (), {}) and field.get("default") != default:
             yield f"{at}: default {field.get('default')!r}, not {default!r}"
         for each in info.metadata:
             for ours, theirs in BOUNDS.items():
@@ -73,6 +73,15 @@ def test_names_and_what_kubectl_shows(kind: Kind, short: str) -> None:
     (version,) = found["spec"]["versions"]
     assert version["subresources"] == {"status": {}}
     assert {"Ready", "Age"} <= {column["name"] for column in version["additionalPrinterColumns"]}
+
+
+def test_the_longest_name_leaves_room_for_what_is_made_of_it() -> None:
+    """A pod's revision label has 63 characters at most, a CronJob's name 52; a revision has 10 digits."""
+    rule = schema(CLUSTERS)["x-kubernetes-validations"][0]["rule"]
+    longest = int(rule.partition("size() <= ")[2].partition(" ")[0])
+    assert longest + len(f"-{OWNER}-") + 10 <= 63
+    assert longest + len("-etcd-defragment") <= 52
+    assert schema(TOPICS)["properties"]["spec"]["properties"]["clusterRef"]["maxLength"] == longest
 
 
 def nodes(said: Any) -> Iterator[Mapping[str, Any]]:
@@ -115,6 +124,7 @@ def test_it_is_structural_and_its_rules_have_messages(kind: Kind) -> None:
             "LoadBalancer",
         ),
         ({"owner": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
+        ({"owner": {"autoscaling": {"maxReplicas": 5, "cpuPercent": 0, "memoryPercent": 0}}}, "target"),
         ({"owner": {"replicas": 0}}, "owner.replicas"),
         ({"config": {"defaultRetention": {"ms": 0}}}, "at least 1"),
         ({"config": {"defaultRetention": {"bytes": -2}}}, "config.defaultRetention.bytes"),
