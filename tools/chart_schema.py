@@ -171,12 +171,15 @@ def global_schema() -> Schema:
 
 def section(service: str) -> Schema:
     """One service's values."""
+    policy = {"enabled": SWITCH, "metricsFrom": LIST}
+    if service in ("partition-owner", "metadata"):
+        policy["peers"] = LIST  # who may connect to 9094, which the others don't have
     properties: dict[str, Schema] = {
         "replicas": count(0),
         "config": config(service),
         "resources": ANYTHING,
         "podDisruptionBudget": closed({"enabled": SWITCH}),
-        "networkPolicy": closed({"enabled": SWITCH, "peers": LIST, "metricsFrom": LIST}),
+        "networkPolicy": closed(policy),
         "serviceAccount": closed({"annotations": TEXTS}),
         "podAnnotations": TEXTS,
         "podLabels": TEXTS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.charts import CHART, NAMESPACE, ROOT, SAMPLES, Helm
+from tests.support.charts import CHART, NAMESPACE, RELEASE, ROOT, SAMPLES, Helm
 
 _METRIC = re.compile(r"\bkafscale_[a-z0-9_]+\b")
 _KNOWN = re.compile(r"^\| `(kafscale_\w+)` \| (\w+) \|", re.MULTILINE)
@@ -79,6 +79,21 @@ def test_rules_of_a_release_are_about_it(helm: Helm) -> None:
     for rule in rendered:
         assert f'namespace="{NAMESPACE}",job=~"orders-' in rule["expr"]
         assert "{{ $labels." in rule["annotations"]["summary"]
+
+
+def test_a_release_of_the_operator_alone_looks_at_every_cluster_that_it_makes(helm: Helm) -> None:
+    values = SAMPLES / "values-operator.yaml"
+    sets = ("monitoring.prometheusRule.enabled=true", "monitoring.serviceMonitor.enabled=true")
+    arguments = [argument for each in sets for argument in ("--set", each)]
+    rendered = helm.render("--values", str(values), *arguments)
+    spec = rendered.one("PrometheusRule", RELEASE)["spec"]
+    assert spec == yaml.safe_load((CHART / "rules" / "kafscale.yaml").read_text())
+    monitor = rendered.one("ServiceMonitor", f"{RELEASE}-metrics")["spec"]
+    assert monitor["namespaceSelector"] == {"any": True}
+    assert monitor["selector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "kafscale",
+        "app.kubernetes.io/managed-by": "kafscale-operator",
+    }
 
 
 def test_the_dashboard_is_found_and_whole(helm: Helm) -> None:

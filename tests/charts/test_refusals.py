@@ -24,6 +24,8 @@ from tests.support.charts import VALUES, Helm
         ("gateway.config.KAFSCALE_LEASE_SECONDS=9", ["gateway", "/config", "'KAFSCALE_LEASE_SECONDS'"]),
         ("metadata.config.KAFSCALE_LEASE_SECONDS=1", ["/config/KAFSCALE_LEASE_SECONDS", "want 2"]),
         ("monitoring.rules.enabled=true", ["/monitoring", "'rules' not allowed"]),
+        ("gateway.networkPolicy.peers={}", ["gateway", "/networkPolicy", "'peers' not allowed"]),
+        ("operator.networkPolicy.peers={}", ["operator", "/networkPolicy", "'peers' not allowed"]),
         ("tests.topic=a b", ["/tests/topic"]),
     ],
 )
@@ -50,6 +52,14 @@ def test_a_wrong_value_is_named(value: str, words: list[str], helm: Helm) -> Non
         (
             ["gateway.autoscaling.enabled=true", "gateway.autoscaling.maxReplicas=1"],
             "gateway.autoscaling: maxReplicas is 1, below minReplicas, which is 2",
+        ),
+        (
+            [
+                "gateway.autoscaling.enabled=true",
+                "gateway.autoscaling.targetCPUUtilizationPercentage=0",
+                "gateway.autoscaling.targetMemoryUtilizationPercentage=0",
+            ],
+            "gateway.autoscaling has no target",
         ),
     ],
 )

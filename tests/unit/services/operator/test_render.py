@@ -273,7 +273,9 @@ def test_no_field_is_false_where_kubernetes_leaves_that_out(spec: dict[str, Any]
 
 def test_every_container_requests_what_an_hpa_needs_to_compute() -> None:
     spec = {"etcd": {"managed": {}}}
-    pods = [item["spec"]["template"]["spec"] for item in render(context(spec)) if item["kind"] == "StatefulSet"]
+    pods = [
+        item["spec"]["template"]["spec"] for item in render(context(spec)) if item["kind"] == "StatefulSet"
+    ]
     (job,) = [item for item in render(context(spec)) if item["kind"] == "CronJob"]
     pods.append(job["spec"]["jobTemplate"]["spec"]["template"]["spec"])
     for pod in pods:

@@ -83,6 +83,9 @@ name as a metrics adapter has it. A pod that goes gives up what it has, so they 
 {{- if lt (int $scaling.maxReplicas) (int $scaling.minReplicas) -}}
 {{- fail (printf "%s.autoscaling: maxReplicas is %d, below minReplicas, which is %d" .root.Chart.Name (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
 {{- end -}}
+{{- if not (or $scaling.targetCPUUtilizationPercentage $scaling.targetMemoryUtilizationPercentage (values ($scaling.customMetrics | default dict) | compact)) -}}
+{{- fail (printf "%s.autoscaling has no target: say one for CPU, memory or customMetrics" .root.Chart.Name) -}}
+{{- end -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
