@@ -64,7 +64,7 @@ class _Doing:
     failed: set[Key] = field(default_factory=set)
     """Objects that could not be read or written."""
     errors: dict[Key, str] = field(default_factory=dict)
-    changed: int = 0
+    changed: set[Key] = field(default_factory=set)
     again: bool = False
 
     def fail(self, error: KafscaleError, key: Key) -> None:
@@ -127,8 +127,9 @@ class Clusters:
         plan = reconcile(seen_or_absent, observed, name=cluster.name, uid=cluster.uid)
         for action in plan.actions:
             await self._do(action, doing)
+        await self._tell_shrunk(item, step, observed, doing)
         if not doing.changed and not any(_owners_need(each, cluster) for each in doing.failed):
-            await self._advance(key, cluster, step, doing)
+            await self._advance(item, step, doing)
             step, _ = self._owners_step(key, cluster, observed)
         seen = Pass(
             step=step,
@@ -136,7 +137,7 @@ class Clusters:
             permissions=tuple(doing.permissions),
             errors=tuple(doing.errors.values()),
             holding=tuple(text for each, text in doing.errors.items() if _owners_need(each, cluster)),
-            changed=doing.changed,
+            changed=len(doing.changed),
         )
         await self._report(item, desired, observed, seen)
         if doing.errors:
@@ -231,39 +232,51 @@ class Clusters:
         except KafscaleError as error:
             doing.fail(error, action.key)
         else:
-            doing.changed += 1
+            doing.changed.add(action.key)
             log.info("object_changed", object=str(action.key), applied=isinstance(action, Apply))
 
-    async def _advance(self, key: Key, cluster: Cluster, step: Step, doing: _Doing) -> None:
+    async def _tell_shrunk(
+        self, item: Object, step: Step, observed: Mapping[Key, Object], doing: _Doing
+    ) -> None:
+        metadata = item["metadata"]
+        key = Key(STATEFUL_SETS.kind, metadata["namespace"], f"{metadata['name']}-{OWNER}")
+        if isinstance(step, Shrink) and key in doing.changed:
+            before = observed[key]["spec"]["replicas"]
+            await self._reporter.event(item, "OwnersScaledDown", f"{before} to {step.replicas}")
+
+    async def _advance(self, item: Object, step: Step, doing: _Doing) -> None:
         if not isinstance(step, Drain | Restart):
             return  # a Shrink is in what was rendered
-        at = Key(PODS.kind, cluster.namespace, step.pod.name)
+        pod = Key(PODS.kind, item["metadata"]["namespace"], step.pod.name)
         try:
             if isinstance(step, Drain):
-                await self._drain(key, at, step, doing)
+                await self._drain(item, pod, step, doing)
             else:
-                await self._kube.delete(at, uid=step.pod.life.uid)
+                await self._kube.delete(pod, uid=step.pod.life.uid)
                 self.restarts_total += 1
-                log.info("owner_restarted", pod=step.pod.name)
+                log.info("owner_restarted", pod=pod.name)
+                await self._reporter.event(item, "OwnerRestarted", pod.name)
         except NotFound:
             pass  # it went by itself
         except KafscaleError as error:
-            doing.fail(error, at)
+            doing.fail(error, pod)
 
-    async def _drain(self, key: Key, at: Key, step: Drain, doing: _Doing) -> None:
+    async def _drain(self, item: Object, key: Key, step: Drain, doing: _Doing) -> None:
         pod = step.pod
         if not pod.told_to_drain:
             told = {TOLD_TO_DRAIN: str(pod.life.restarts)}
-            await self._kube.merge(at, {"metadata": {"uid": pod.life.uid, "annotations": told}})
+            await self._kube.merge(key, {"metadata": {"uid": pod.life.uid, "annotations": told}})
+            await self._reporter.event(item, "OwnerDraining", f"{pod.name}: {step.reason}")
         address = f"[{pod.ip}]:{ADMIN_PORT}" if ":" in pod.ip else f"{pod.ip}:{ADMIN_PORT}"
         outcome = await self._drainer.drain(address, reason=step.reason)
-        self._drains[key][pod.life] = outcome
+        self._drains[key_of(item)][pod.life] = outcome
         self.drains_total["done" if isinstance(outcome, Drained) else "failed"] += 1
         log.info("owner_drained", pod=pod.name, outcome=outcome)
         if isinstance(outcome, DrainFailed):
             self._failed_at[pod.life] = trio.current_time()
         else:
             doing.again = True
+            await self._reporter.event(item, "OwnerDrained", pod.name)
 
     async def _report(
         self, item: Object, desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass

@@ -98,6 +98,29 @@ async def test_a_roll_drains_each_owner_before_it_goes(autojump_clock: object) -
         assert world.holds(READY)
 
 
+def events(world: World) -> list[tuple[str, str]]:
+    found = world.kube.objects(EVENTS).values()
+    return [(each["reason"], each["message"]) for each in found]
+
+
+async def test_what_is_done_to_owners_is_told_by_events(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: rolled(world) and not world.holds(PROGRESSING))
+        told = events(world)
+        for owner in owner_uids(world):
+            assert ("OwnerDraining", f"{owner}: rolling update") in told
+            assert ("OwnerDrained", owner) in told
+            assert ("OwnerRestarted", owner) in told
+        set_spec(world, owner={"replicas": 2})
+        await world.wait(lambda: len(owner_uids(world)) == 2)
+        told = events(world)
+        assert ("OwnerDraining", "kafka-partition-owner-2: scale-down to 2 owners") in told
+        assert told.count(("OwnersScaledDown", "3 to 2")) == 1
+
+
 async def test_a_drain_that_fails_stops_the_roll_and_says_so(autojump_clock: object) -> None:
     async with running() as world:
         world.kube.put(cluster_object())
