@@ -139,7 +139,7 @@ def test_a_deleted_and_an_evicted_pod_lose_nothing(cluster: Cluster, told: list[
         before = cluster.uids(OWNER)
         world.kubectl("delete", "pod", "events-partition-owner-0", "--namespace", NAMESPACE)
         wait_until(
-            lambda: _is_new(cluster, before, "events-partition-owner-0"), "it is back", seconds_max=180
+            lambda: _is_new(cluster, OWNER, before, "events-partition-owner-0"), "it is back", seconds_max=180
         )
         before = cluster.uids("gateway")
         evicted = "events-gateway-1"
@@ -148,7 +148,7 @@ def test_a_deleted_and_an_evicted_pod_lose_nothing(cluster: Cluster, told: list[
             f"/api/v1/namespaces/{NAMESPACE}/pods/{evicted}/eviction",
             {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": evicted}},
         )
-        wait_until(lambda: evicted in cluster.uids("gateway"), "it is back", seconds_max=180)
+        wait_until(lambda: _is_new(cluster, "gateway", before, evicted), "it is back", seconds_max=180)
         cluster.wait_ready()
         pause = slowest(load, began)
         told.append(f"an owner deleted and a gateway evicted, longest pause {pause:.2f} s")
@@ -212,6 +212,6 @@ def kill_operator(world: World, namespace: str) -> None:
         world.kubectl("delete", "pod", pod["metadata"]["name"], *options)
 
 
-def _is_new(cluster: Cluster, before: dict[str, str], name: str) -> bool:
-    now = cluster.uids(OWNER)
+def _is_new(cluster: Cluster, component: str, before: dict[str, str], name: str) -> bool:
+    now = cluster.uids(component)
     return name in now and now[name] != before[name]

@@ -272,7 +272,7 @@ def test_no_field_is_false_where_kubernetes_leaves_that_out(spec: dict[str, Any]
 
 
 def test_every_container_requests_what_an_hpa_needs_to_compute() -> None:
-    spec = {"etcd": {"managed": {}}}
+    spec: dict[str, Any] = {"etcd": {"managed": {}}}
     pods = [
         item["spec"]["template"]["spec"] for item in render(context(spec)) if item["kind"] == "StatefulSet"
     ]
