@@ -140,6 +140,7 @@ def test_a_roll_ends_with_one_away_at_a_time(seed: int, count: int) -> None:
                 break
             case Drain(pod=drained):
                 drains[drained.life] = DrainFailed(why="no") if chance.random() < 0.3 else Drained()
+                pods[drained.ordinal] = replace(drained, told_to_drain=True)
             case Blocked(pod=blocked):
                 del drains[blocked.life]
             case Restart(pod=old):
