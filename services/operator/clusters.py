@@ -14,7 +14,19 @@ from pydantic import ValidationError
 
 from libs.model.errors import Fenced, KafscaleError, NotFound, Unavailable
 from services.operator.drain_rpc import Drainer
-from services.operator.kinds import CLUSTERS, MADE, PODS, STATEFUL_SETS, Key, Object, key_of
+from services.operator.kinds import (
+    AUTOSCALERS,
+    CLUSTERS,
+    CONFIG_MAPS,
+    MADE,
+    PODS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    STATEFUL_SETS,
+    Key,
+    Object,
+    key_of,
+)
 from services.operator.kube import Forbidden, Kube
 from services.operator.mirrors import Mirrors
 from services.operator.namesakes import namesake_of
@@ -53,6 +65,10 @@ RETRY_DRAIN_SECONDS = 30.0
 LOOK_FOR_NAMESAKE_SECONDS = 30.0
 """No change of this cluster tells that another one is gone."""
 
+_OWNERS_ARE_MADE_OF = tuple(
+    each.kind for each in (SERVICE_ACCOUNTS, CONFIG_MAPS, SERVICES, AUTOSCALERS, STATEFUL_SETS)
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -79,7 +95,8 @@ class _Doing:
 
 def _owners_need(key: Key, cluster: Cluster) -> bool:
     """Whether owners are left as they are while this object can't be read or written."""
-    return key.kind == PODS.kind or key.name in (f"{cluster.name}-config", f"{cluster.name}-{OWNER}")
+    names = (f"{cluster.name}-config", f"{cluster.name}-{OWNER}")
+    return key.kind == PODS.kind or (key.kind in _OWNERS_ARE_MADE_OF and key.name in names)
 
 
 class Clusters:

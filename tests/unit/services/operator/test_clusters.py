@@ -285,6 +285,7 @@ async def test_owners_are_rolled_although_something_that_they_do_not_need_fails(
     autojump_clock: object,
 ) -> None:
     async with running(World(NoServiceMonitors())) as world:
+        world.kube.forbidden = {"patch poddisruptionbudgets"}
         world.kube.put(cluster_object({"metrics": {"serviceMonitor": {"enabled": True}}}))
         await world.wait(lambda: world.condition(READY)["reason"] == "ApplyFailed")
         set_spec(world, image="kafscale:next", owner={"replicas": 2})
