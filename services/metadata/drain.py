@@ -15,8 +15,8 @@ from libs.model.ids import OwnerId, SessionId, TopicPartition
 from services.metadata import keys, stored
 from services.metadata.assignment import Candidate, place
 from services.metadata.cache import Cache
-from services.metadata.kv.port import ABSENT, KV, Delete, ModRevisionIs, Put
-from services.metadata.writes import ATTEMPTS_MAX, contended, write
+from services.metadata.kv.port import KV, Delete, ModRevisionIs, Put
+from services.metadata.writes import ATTEMPTS_MAX, contended, unchanged, write
 
 PARTITIONS_PER_TXN = 50
 
@@ -67,11 +67,8 @@ class Drains:
             if owner.draining:
                 return
             value = stored.owner_bytes(replace(owner, draining=True))
-            guards = [ModRevisionIs(key=owner_key, revision=item.mod_revision)]
             ops: list[Put | Delete] = [Put(key=owner_key, value=value, lease_id=item.lease_id)]
-            guards.append(
-                ModRevisionIs(key=session_key, revision=ABSENT if record is None else record.mod_revision)
-            )
+            guards = [unchanged(owner_key, item), unchanged(session_key, record)]
             if record is not None:
                 draining = replace(stored.session(record).value, draining=True)
                 ops.append(Put(key=session_key, value=stored.session_bytes(draining)))

@@ -7,8 +7,8 @@ from libs.model.errors import Invalid
 from libs.model.ids import ProducerId
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, stored
-from services.metadata.kv.port import ABSENT, KV, ModRevisionIs, Put
-from services.metadata.writes import ATTEMPTS_MAX, contended
+from services.metadata.kv.port import KV, Put
+from services.metadata.writes import ATTEMPTS_MAX, contended, unchanged
 
 BLOCK_IDS_MAX = 100_000
 
@@ -27,9 +27,6 @@ class ProducerIds:
             put = Put(
                 key=keys.PRODUCER_IDS, value=messages.ProducerIds(next=first + count).SerializeToString()
             )
-            guard = ModRevisionIs(
-                key=keys.PRODUCER_IDS, revision=ABSENT if item is None else item.mod_revision
-            )
-            if (await self._kv.txn([guard], [put])).succeeded:
+            if (await self._kv.txn([unchanged(keys.PRODUCER_IDS, item)], [put])).succeeded:
                 return range(ProducerId(first), ProducerId(first + count))
         raise contended("the producer id counter")

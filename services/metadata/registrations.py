@@ -15,9 +15,9 @@ from libs.model.ids import BrokerId, ChainSeq, GatewayId, Revision, SessionId, S
 from proto.metadata import metadata_pb2 as messages
 from services.metadata import keys, stored
 from services.metadata.cluster_info import adopt_store
-from services.metadata.kv.port import ABSENT, KV, KeyValue, LeaseId, ModRevisionIs, Put
+from services.metadata.kv.port import KV, KeyValue, LeaseId, Put
 from services.metadata.stored import SessionRecord, SessionState
-from services.metadata.writes import ATTEMPTS_MAX, contended, write
+from services.metadata.writes import ATTEMPTS_MAX, contended, unchanged, write
 
 NAME_LENGTH_MAX = 253  # a pod's name: RFC 1123 subdomain
 BROKER_IDS_MAX = 1000
@@ -60,7 +60,7 @@ class Registrations:
             ops = [Put(key=owner_key, value=stored.owner_bytes(registered), lease_id=lease_id)]
             if item is None:
                 ops.append(Put(key=session_key, value=stored.session_bytes(record)))
-            guards = [_unchanged(owner_key, before), _unchanged(session_key, item)]
+            guards = [unchanged(owner_key, before), unchanged(session_key, item)]
             revision = await write(self._kv, guards, ops)
             if revision is not None:
                 return Registered(lease_id=lease_id, revision=revision)
@@ -72,11 +72,11 @@ class Registrations:
         lease_id = await self._kv.grant_lease(ttl_seconds=self.lease_seconds)
         key = keys.gateway(gateway.gateway_id)
         for _ in range(ATTEMPTS_MAX):
-            guards, ops = [_unchanged(key, await self._kv.get(key))], []
+            guards, ops = [unchanged(key, await self._kv.get(key))], []
             broker_id = gateway.broker_id
             if broker_id < 0:
                 broker_id, item = await self._broker_id(gateway.gateway_id)
-                guards.append(_unchanged(keys.broker_id(broker_id), item))
+                guards.append(unchanged(keys.broker_id(broker_id), item))
                 record = messages.BrokerIdRecord(gateway=gateway.gateway_id).SerializeToString()
                 if item is None or item.value != record:
                     ops.append(Put(key=keys.broker_id(broker_id), value=record))
@@ -131,7 +131,7 @@ class Registrations:
                 return
             sealed = replace(record, state=SessionState.SEALED, sealed_at=sealed_at)
             put = Put(key=key, value=stored.session_bytes(sealed))
-            if await write(self._kv, [_unchanged(key, item)], [put]) is not None:
+            if await write(self._kv, [unchanged(key, item)], [put]) is not None:
                 return
         raise contended(f"session {session}")
 
@@ -157,10 +157,6 @@ def _live_session(owner: Owner, item: KeyValue | None, in_flight_max: int, *, kn
     if record.owner_id != owner.owner_id:
         raise Invalid(f"session {owner.session} belongs to owner {record.owner_id!r}")
     return record
-
-
-def _unchanged(key: str, item: KeyValue | None) -> ModRevisionIs:
-    return ModRevisionIs(key=key, revision=ABSENT if item is None else item.mod_revision)
 
 
 def _check_name(name: str, what: str) -> None:

@@ -2,7 +2,9 @@
 
 Owns: the key REPLICAS of this replica. Does not own: being controller (controller.py, on the same lease).
 Rules: 1 one life of the process is one session, however often the lease has to be taken anew; 2 whoever
-depends on the lease compares its keys in the store: a lease is never believed by the clock (promise 5).
+depends on the lease compares its keys in the store: a lease is never believed by the clock (promise 5);
+3 a registration is guarded: one that was given up may land after the next, and would take the key to a lease
+that nobody renews.
 """
 
 import structlog
@@ -13,6 +15,7 @@ from libs.model.cluster import Replica
 from libs.model.errors import KafscaleError, NotFound
 from services.metadata import keys, stored
 from services.metadata.kv.port import KV, LeaseId, Put
+from services.metadata.writes import contended, unchanged, write
 
 RENEWALS_PER_LEASE = 3
 _RETRY_SECONDS = 0.25
@@ -65,10 +68,12 @@ class ReplicaLease:
             await self._kv.revoke_lease(lease_id)
 
     async def _register(self) -> LeaseId:
-        lease_id = await self._kv.grant_lease(ttl_seconds=self._lease_seconds)
-        value = stored.replica_bytes(self.replica)
         key = keys.replica(self.replica.replica_id)
-        await self._kv.txn([], [Put(key=key, value=value, lease_id=lease_id)])
+        guard = unchanged(key, await self._kv.get(key))
+        lease_id = await self._kv.grant_lease(ttl_seconds=self._lease_seconds)
+        put = Put(key=key, value=stored.replica_bytes(self.replica), lease_id=lease_id)
+        if await write(self._kv, [guard], [put]) is None:
+            raise contended(f"replica {self.replica.replica_id}")
         self.lease_id = lease_id
         self.held_since = trio.current_time()
         self._registered.set()

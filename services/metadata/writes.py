@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from libs.model.errors import Fenced, Reason, Unavailable
 from libs.model.ids import Revision
-from services.metadata.kv.port import KV, Delete, KeyValue, ModRevisionIs, Put
+from services.metadata.kv.port import ABSENT, KV, Delete, KeyValue, ModRevisionIs, Put
 
 ATTEMPTS_MAX = 8
 """How often a read-decide-write is tried again when its guard fails; then too many write the same key."""
@@ -52,6 +52,11 @@ async def _read_back(
                 return item.mod_revision
             return None
     return None
+
+
+def unchanged(key: str, item: KeyValue | None) -> ModRevisionIs:
+    """The guard of who read `item` and writes on that."""
+    return ModRevisionIs(key=key, revision=ABSENT if item is None else item.mod_revision)
 
 
 def contended(what: str) -> Fenced:
