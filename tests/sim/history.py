@@ -45,6 +45,15 @@ class FinalRead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealedState:
+    """What the platform could do when all faults were over, before the last change of retention."""
+
+    not_written: Mapping[TopicPartition, str]
+    """Partitions that took no record, and why."""
+    reads: Mapping[TopicPartition, FinalRead]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndState:
     """What was left when all faults were over, everybody was well, and collection had had its time."""
 
@@ -83,8 +92,11 @@ class History:
         self.skew_ms_max = skew_ms_max
         self.entries: list[Entry] = []
         self._of_kind: defaultdict[type, list[Entry]] = defaultdict(list)
+        self.stuck: tuple[str, ...] = ()
+        """Clients that did not come to their end although all was well."""
+        self.healed: HealedState | None = None
         self.end: EndState | None = None
-        """Set once, when the run is over."""
+        """Each is set once, when the run is over."""
 
     def add(self, actor: str, event: object) -> int:
         """Appends the event; returns its number: the `call` of the answer to it."""
@@ -103,6 +115,13 @@ class History:
         found = [self._of_kind.get(kind, ()) for kind in kinds]
         for entry in found[0] if len(found) == 1 else heapq.merge(*found):
             yield entry, entry.event
+
+    def last_reads(self) -> Iterator[tuple[TopicPartition, FinalRead]]:
+        """What was read when all faults were over, and at the very end."""
+        if self.healed is not None:
+            yield from self.healed.reads.items()
+        if self.end is not None:
+            yield from self.end.reads.items()
 
     def event(self, number: int) -> Any:
         """The event with that number."""

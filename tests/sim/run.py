@@ -1,7 +1,7 @@
 """One seed from its first step to its verdict.
 
 Owns: the order of a run: the cluster starts, actors act while the nemesis disturbs, everything is healed, all
-is read, all is judged. Does not own: any of these.
+is written to and read, retention has its time, all is read again, all is judged. Does not own: any of these.
 """
 
 import time
@@ -16,6 +16,7 @@ from libs.concurrency.rand import SeededRand
 from tests.sim.actors.admin import FIRST_TOPIC, Admin
 from tests.sim.actors.admin_loop import AdminLoop
 from tests.sim.actors.final import end_state
+from tests.sim.actors.healed import healed_state
 from tests.sim.actors.nemesis import Nemesis
 from tests.sim.actors.workload import Workload
 from tests.sim.checkers.judge import judge
@@ -118,6 +119,8 @@ async def _live(world: World, kill_points: KillPoints) -> None:
             trouble.cancel_scope.cancel()
         await nemesis.heal()
         clients.cancel_scope.deadline = trio.current_time() + FINISH_SECONDS_MAX
+    world.history.stuck = tuple(world.clients)
+    world.history.healed = await healed_state(world)
     await admin_loop.change_for_good()
     groups = [group.name for group in workload.groups]
     quiet_seconds = QUIET_ROUNDS * world.plan.quiet_seconds

@@ -57,9 +57,13 @@ class AdminLoop:
             self._delete_records,
             self._delete_records,
         ]
+        names = [each.name for each in (self._admin, *self._others)]
+        self._world.clients |= dict.fromkeys(names)
         while not self._world.done:
             await trio.sleep(self._rand.uniform(0.5, 6.0))
             await self._rand.choice(actions)()
+        for name in names:
+            del self._world.clients[name]
 
     async def change_for_good(self) -> None:
         """The last change of each topic, when all is well: what is open then goes by it in the end."""

@@ -17,7 +17,7 @@ _PAUSE_SECONDS: Final = (0.05, 0.5)
 
 
 class Client:
-    """The base of actors that speak Kafka's protocol."""
+    """The base of actors that speak Kafka's protocol. Those that act by themselves have `run`."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -25,6 +25,15 @@ class Client:
         self.rand = world.rand(name)
         self.process = SimProcess(name)
         self._connection: KafkaConnection | None = None
+
+    async def live(self) -> None:
+        """Runs it; the world knows of it until it comes to its end."""
+        self.world.clients[self.name] = None
+        await self.run()
+        del self.world.clients[self.name]
+
+    async def run(self) -> None:
+        raise NotImplementedError
 
     async def connection(self) -> KafkaConnection:
         """One that is open, as far as this side knows; waits until there is one."""

@@ -181,7 +181,7 @@ class Nemesis:
     def _pair(self) -> tuple[str, str] | None:
         """Two that talk to each other."""
         kind = self._rand.choice(("go", "go", "gm", "om", "om", "cg", "mm"))
-        sources = ["p1", "p2", "c3", "grp0-0", "admin"] if kind[0] == "c" else self._world.alive(kind[0])
+        sources = list(self._world.clients) if kind[0] == "c" else self._world.alive(kind[0])
         targets = self._world.alive(kind[1])
         if not sources or not targets:
             return None

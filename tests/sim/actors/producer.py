@@ -31,14 +31,14 @@ _RESTART_RATES: Final = (0.0, 0.2)
 _BURST_MAX: Final = 12
 """Requests that are sent before all answers are waited for."""
 
-_UNKNOWN = {
+UNKNOWN: Final = {
     ErrorCode.not_leader_or_follower,
     ErrorCode.request_timed_out,
     ErrorCode.kafka_storage_error,
     ErrorCode.unknown_server_error,
 }
 """After these the batch may be stored."""
-_RETRIED = _UNKNOWN | {
+_RETRIED = UNKNOWN | {
     ErrorCode.not_enough_replicas,
     ErrorCode.unknown_topic_or_partition,
     ErrorCode.unknown_topic_id,
@@ -214,7 +214,7 @@ class Producer(Client):
             )
         self._requests.append(parts)
         self.world.operation("produce")
-        await connection.send("produce", _produce_request(encoded, self._acks), answered=self._acks != 0)
+        await connection.send("produce", produce_request(encoded, self._acks), answered=self._acks != 0)
         if self._acks == 0:
             for lane, batch in self._requests.pop():
                 lane.in_flight.remove(batch)
@@ -255,7 +255,7 @@ class Producer(Client):
                 lane.last_acked = max(lane.last_acked, batch.sequence + len(batch.values) - 1)
             return False
         name = code.name.upper()
-        if code in _UNKNOWN:
+        if code in UNKNOWN:
             history.add(self.name, ProduceUnknown(call=batch.call, error=name))
         else:
             history.add(self.name, ProduceFailed(call=batch.call, error=name))
@@ -310,7 +310,8 @@ class Producer(Client):
         return True
 
 
-def _produce_request(parts: list[tuple[TopicPartition, bytes]], acks: int) -> Any:
+def produce_request(parts: list[tuple[TopicPartition, bytes]], acks: int) -> Any:
+    """One batch for each of these partitions."""
     topics: dict[Any, list[dict[str, Any]]] = {}
     for tp, data in parts:
         topics.setdefault(tp.topic_id, []).append({"index": tp.partition, "records": data})

@@ -34,7 +34,7 @@ class Workload:
             self._number += 1
             consumer = Consumer(self.world, f"c{self._number}", topic, self._some(len(among), among))
             self._consumers.setdefault(topic.name, []).append(consumer)
-            self._nursery.start_soon(consumer.run)
+            self._nursery.start_soon(consumer.live)
 
     def leave(self, topic: Topic) -> None:
         """Its actors end; what they sent may still arrive."""
@@ -48,7 +48,7 @@ class Workload:
         group = Group(GroupId(name))
         self.groups.append(group)
         for index in range(members):
-            self._nursery.start_soon(GroupMember(self.world, f"{name}-{index}", group).run)
+            self._nursery.start_soon(GroupMember(self.world, f"{name}-{index}", group).live)
 
     def _producer(self, topic: Topic, among: range) -> Producer:
         self._number += 1
@@ -63,7 +63,7 @@ class Workload:
             acks=-1 if idempotent else self._rand.choice((-1, 1, 1, 0)),
             in_flight_max=self._rand.choice((1, 2, 5, 5)),
         )
-        self._nursery.start_soon(producer.run)
+        self._nursery.start_soon(producer.live)
         return producer
 
     def _some(self, count_max: int, among: range) -> list[int]:

@@ -7,7 +7,7 @@ Clauses:
 2 a member gets exactly what the group's leader gave it;
 3 what is fetched was committed: by a commit that nothing acknowledged later replaced, or one whose outcome is
   unknown, unless a member of a newer generation committed since; nothing (-1) only where nothing was
-  acknowledged;
+  acknowledged; a fetch that can only have seen one commit tells when that was done, at the latest;
 4 a commit of an older generation, asked after a member had got its assignment in a newer one, is refused.
 """
 
@@ -98,13 +98,17 @@ def _offsets(history: History) -> Iterator[Violation]:
     for each in _fetched(history):
         if deleted.get(each.tp.topic_id, end) < each.answered:
             continue  # a deleted topic's offsets may be gone
-        what = _wrong_offset(commits[each.group, each.tp], each.asked, each.answered, each.offset)
+        these = commits[each.group, each.tp]
+        what = _wrong_offset(these, each.asked, each.answered, each.offset)
         if what:
             yield Violation(
                 checker=NAME,
                 what=f"{each.group} at {each.tp}: offset {each.offset} was fetched, {what}",
                 evidence=(each.asked, each.answered) if each.answered < end else (),
             )
+        seen = _possible(these, each.answered, each.offset)
+        if len(seen) == 1 and seen[0].answered is None:
+            seen[0].answered = each.answered
 
 
 def _commits(history: History) -> defaultdict[tuple[GroupId, TopicPartition], list[_Commit]]:
@@ -134,6 +138,11 @@ def _fetched(history: History) -> Iterator[_Fetched]:
         yield _Fetched(end, end, GroupId(group), tp, offset)
 
 
+def _possible(commits: list[_Commit], answered: int, offset: int) -> list[_Commit]:
+    """Those that a fetch that was answered then with this offset may have seen."""
+    return [each for each in commits if each.offset == offset and each.asked < answered and not each.failed]
+
+
 def _wrong_offset(commits: list[_Commit], asked: int, answered: int, offset: int) -> str:
     """Why that could not be the committed offset between these entries; '' where it could."""
     certain = [
@@ -143,9 +152,7 @@ def _wrong_offset(commits: list[_Commit], asked: int, answered: int, offset: int
         if certain:
             return f"and {certain[-1].offset} had been committed (#{certain[-1].answered})"
         return ""
-    candidates = [
-        each for each in commits if each.offset == offset and each.asked < answered and not each.failed
-    ]
+    candidates = _possible(commits, answered, offset)
     if not candidates:
         return "which nobody committed"
     newest_asked = max((each.asked for each in certain), default=-1)

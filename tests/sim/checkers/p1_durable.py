@@ -9,7 +9,7 @@ Clauses:
   before it in that chain (design section 3, rule 4);
 2 and whoever opens the partition then would find it: the committed state names that place (rule 10);
 3 a fetch that was asked later and passes the offset returns it;
-4 so does the read at the end of the run, up to the high watermark;
+4 so do the reads when all faults are over and at the end of the run, up to the high watermark;
 5 it is gone only by DeleteRecords or by retention that was configured: nothing else moves the log start.
 """
 
@@ -104,26 +104,21 @@ def _lacks(read: Read, promised: list[tuple[int, int, str]]) -> list[Violation]:
 
 
 def _not_left(history: History, story: Story) -> list[Violation]:
-    if history.end is None:
-        return []
-    reads = history.end.reads
-    values: dict[TopicPartition, set[str]] = {
-        tp: {record.value for record in read.records} for tp, read in reads.items()
-    }
-    at: dict[TopicPartition, dict[int, str]] = {
-        tp: {record.offset: record.value for record in read.records} for tp, read in reads.items()
-    }
-    found = []
+    promised: defaultdict[TopicPartition, list[Batch]] = defaultdict(list)
     for batch in story.promises():
-        tp = batch.sent.tp
-        read = reads.get(tp)
-        if read is None or read.error:  # a partition that can't be read is promise 7's
+        promised[batch.sent.tp].append(batch)
+    found = []
+    for tp, read in history.last_reads():
+        if read.error:  # a partition that can't be read is promise 7's
             continue
-        for offset, value in batch.places():
-            if offset >= read.log_start and at[tp].get(offset) != value:
-                found.append(_lost(batch, read, offset, value, at[tp].get(offset, "nothing")))
-        if batch.base_offset < 0 and read.log_start == 0 and not set(batch.sent.values) <= values[tp]:
-            found.append(_lost(batch, read, -1, batch.sent.values[0], "nothing"))
+        at = {record.offset: record.value for record in read.records}
+        values = set(at.values())
+        for batch in promised[tp]:
+            for offset, value in batch.places():
+                if offset >= read.log_start and at.get(offset) != value:
+                    found.append(_lost(batch, read, offset, value, at.get(offset, "nothing")))
+            if batch.base_offset < 0 and read.log_start == 0 and not set(batch.sent.values) <= values:
+                found.append(_lost(batch, read, -1, batch.sent.values[0], "nothing"))
     return found
 
 

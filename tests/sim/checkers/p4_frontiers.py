@@ -10,8 +10,8 @@ Clauses:
   one epoch, no lower high watermark;
 2 an answer of epoch e is at or above everything that was acknowledged under epochs <= e before it was asked,
   and not below a log start that DeleteRecords was acknowledged with;
-3 OFFSET_OUT_OF_RANGE for a position at or above the log start at the end, and at or below what was known to
-  exist when it was asked, is wrong, whoever answers;
+3 OFFSET_OUT_OF_RANGE for a position at or above the log start that was committed when the answer came, and at
+  or below what was known to exist when it was asked, is wrong, whoever answers;
 4 a log start that anybody sees is in the metadata store by then (design section 3, rule 14): of the topic
   that was asked, or of one that had its name before: who was cut off may serve that one still.
 The epoch of an answer is the one that the client sent along: another owner would have refused it.
@@ -169,7 +169,7 @@ class _Frontiers:
 
 def _out_of_range(history: History, story: Story) -> list[Violation]:
     """Clause 3."""
-    starts = _last_log_starts(history)
+    starts = _starts_when_answered(history, story)
     found = []
     existing: defaultdict[TopicPartition, list[tuple[int, int]]] = defaultdict(list)
     for batch in story.promises():
@@ -180,7 +180,7 @@ def _out_of_range(history: History, story: Story) -> list[Violation]:
         if not read.answer.error:
             existing[read.tp].append((read.answered, read.answer.high_watermark))
     for read in story.reads:
-        if read.answer.error != _OUT_OF_RANGE or read.position < starts.get(read.tp, 0):
+        if read.answer.error != _OUT_OF_RANGE or read.position < starts[read.answered]:
             continue
         proof = next(
             (entry for entry, end in existing[read.tp] if entry < read.asked and end >= read.position), None
@@ -196,15 +196,15 @@ def _out_of_range(history: History, story: Story) -> list[Violation]:
     return found
 
 
-def _last_log_starts(history: History) -> dict[TopicPartition, int]:
-    """No log start was ever above these, as far as the metadata store and the final reads tell."""
-    starts: dict[TopicPartition, int] = {}
-    for _, event in history.each(StateCommitted):
-        if event.state is not None:
-            starts[event.tp] = max(starts.get(event.tp, 0), event.state.log_start_offset)
-    for tp, read in ({} if history.end is None else history.end.reads).items():
-        if not read.error:
-            starts[tp] = max(starts.get(tp, 0), read.log_start)
+def _starts_when_answered(history: History, story: Story) -> dict[int, int]:
+    """By the entry of each answer: the log start that was committed by then (clause 4)."""
+    asked = {read.answered: read.tp for read in story.reads if read.answer.error == _OUT_OF_RANGE}
+    committed = _Committed()
+    starts = {}
+    for entry in history.entries:
+        committed.hear(entry.event)
+        if entry.number in asked:
+            starts[entry.number] = committed.start(asked[entry.number]) or 0
     return starts
 
 
@@ -216,13 +216,15 @@ class _Committed:
         self._names: dict[TopicId, str] = {}
         self._of_name: defaultdict[str, list[TopicId]] = defaultdict(list)
 
-    def topic(self, name: str, topic_id: TopicId) -> None:
-        if topic_id not in self._names:
-            self._names[topic_id] = name
-            self._of_name[name].append(topic_id)
-
-    def state(self, tp: TopicPartition, log_start: int) -> None:
-        self._starts[tp] = max(self._starts.get(tp, 0), log_start)
+    def hear(self, event: object) -> None:
+        """In the order of the history."""
+        match event:
+            case TopicCommitted(name=name, topic=Topic(topic_id=topic_id)):
+                if topic_id not in self._names:
+                    self._names[topic_id] = name
+                    self._of_name[name].append(topic_id)
+            case StateCommitted(tp=tp, state=PartitionState(log_start_offset=start)):
+                self._starts[tp] = max(self._starts.get(tp, 0), start)
 
     def start(self, tp: TopicPartition) -> int | None:
         """None where the history has no state of it."""
@@ -237,18 +239,13 @@ def _served_before_commit(history: History) -> list[Violation]:
     committed = _Committed()
     found = []
     for entry in history.entries:
-        match entry.event:
-            case TopicCommitted(name=name, topic=Topic(topic_id=topic_id)):
-                committed.topic(name, topic_id)
-            case StateCommitted(tp=tp, state=PartitionState(log_start_offset=start)):
-                committed.state(tp, start)
-            case _:
-                told = _told_start(history, entry.event)
-                had = None if told is None else committed.start(told.tp)
-                if told is not None and had is not None and told.start > had:
-                    what = f"the log start {told.start} of {told.tp} was {told.what} while"
-                    what += f" the metadata store had {had}"
-                    found.append(Violation(checker=NAME, what=what, evidence=(told.call, entry.number)))
+        committed.hear(entry.event)
+        told = _told_start(history, entry.event)
+        had = None if told is None else committed.start(told.tp)
+        if told is not None and had is not None and told.start > had:
+            what = f"the log start {told.start} of {told.tp} was {told.what} while"
+            what += f" the metadata store had {had}"
+            found.append(Violation(checker=NAME, what=what, evidence=(told.call, entry.number)))
     return found
 
 

@@ -11,7 +11,8 @@ Clauses:
 2 no process ends by itself with an error, whatever the store or metadata do, unless it never was ready and
 says that its store did not answer;
 3 no buffer holds more than its bound;
-4 once everything is well again every partition can be read: the platform recovers by itself.
+4 once everything is well again every partition takes a record and can be read, and every client comes to its
+  end: the platform recovers by itself.
 """
 
 from tests.sim.checkers.story import Outcome, Story, tell
@@ -70,8 +71,10 @@ def _processes(history: History) -> list[Violation]:
 
 
 def _not_recovered(history: History) -> list[Violation]:
-    return [
-        Violation(checker=NAME, what=f"{tp} can't be read although all is well: {read.error}")
-        for tp, read in ({} if history.end is None else history.end.reads).items()
-        if read.error
-    ]
+    found = [f"{client} does not come to its end" for client in history.stuck]
+    if history.healed is not None:
+        found += [f"{tp} takes no record: {why}" for tp, why in history.healed.not_written.items()]
+    for tp, read in history.last_reads():
+        if read.error:
+            found.append(f"{tp} can't be read: {read.error}")
+    return [Violation(checker=NAME, what=f"{what}, although all is well") for what in found]

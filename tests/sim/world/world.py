@@ -80,6 +80,8 @@ class World:
         self.counts = Counts()
         self.topics: dict[str, Topic] = {}
         """What the admin knows to exist, by name."""
+        self.clients: dict[str, None] = {}
+        """Those that act now."""
         self.leaving: set[str] = set()
         """Owners that an admin drains, to stop them then."""
         self.is_undisturbed = False
