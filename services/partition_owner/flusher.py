@@ -149,6 +149,7 @@ class Flusher:
         """
         await self.flush()
         self._sealed = True
+        await self.wait_durable(self._chain.next_seq - 1)  # a fence may have begun an object meanwhile
         seal = Seal(
             session=self.session,
             seq=self._chain.next_seq,

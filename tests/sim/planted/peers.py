@@ -176,6 +176,19 @@ BUGS = (
         ),
     ),
     PlantedBug(
+        name="flushed_by_size_only",
+        rule="promise 7; KafScale, Bufstream",
+        checker="p7_never_lies",
+        what="nothing is flushed because time passed: who sends little waits for ever",
+        changes=(
+            Change(
+                "services.partition_owner.flusher",
+                "                await self._wake.wait_until(due)\n",
+                '                await self._wake.wait_until(float("inf"))\n',
+            ),
+        ),
+    ),
+    PlantedBug(
         name="buffer_without_a_bound",
         rule="promise 7",
         checker="p7_never_lies",

@@ -288,6 +288,24 @@ async def test_sealing_the_own_chain_is_its_end(autojump_clock: MockClock) -> No
         nursery.cancel_scope.cancel()
 
 
+async def test_a_seal_waits_for_a_fence_that_came_meanwhile(autojump_clock: MockClock) -> None:
+    """Behind a place that may stay free it would be no end of the chain."""
+    writing = Writing()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(writing.flusher.run)
+        await writing.append_alone()
+        nursery.start_soon(writing.flusher.seal)
+        await wait_all_tasks_blocked()
+        nursery.start_soon(writing.flusher.fence)
+        puts = await writing.scripted.wait_puts(2)
+        puts[0].land()
+        await wait_all_tasks_blocked()
+        assert [put.key for put in writing.scripted.puts] == [key(0), key(1)]
+        puts[1].land()
+        assert (await writing.scripted.wait_puts(3))[2].key == key(2)
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     "taken_by", [pytest.param(foreign(1), id="foreign"), pytest.param(b"no chain object", id="garbage")]
 )
