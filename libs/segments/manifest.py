@@ -63,7 +63,8 @@ class EpochStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerSnapshot:
-    """A producer's state at the manifest's end. `last_timestamp_ms`: of its last batch, for expiry.
+    """A producer's state at the manifest's end. `last_timestamp_ms`: when it was last compacted; beyond
+    a count the oldest are forgotten first.
 
     Without runs: its epoch is known, its sequences start anew.
     """

@@ -77,11 +77,13 @@ def assemble(
     seq: ChainSeq,
     nonce: bytes,
     created_ms: int,
+    now: float,
     even_if_empty: bool,
 ) -> Assembly:
     """One object of these appends. Refused ones, and duplicates of durable batches, are answered here.
 
-    `even_if_empty`: an object without ranges is wanted where there is nothing to write (rule 13).
+    `now` is in seconds of Trio's clock. `even_if_empty`: an object without ranges is wanted where there is
+    nothing to write (rule 13).
     """
     groups: dict[int, _Group] = {}
     acks: list[Ack] = []
@@ -93,7 +95,7 @@ def assemble(
             assigned = partition.log.assigned
             group = groups[id(partition)] = _Group(partition, assigned, assigned)
         try:
-            staged = _stage(append, group.next_offset, created_ms)
+            staged = _stage(append, group.next_offset, now)
         except KafscaleError as error:
             append.sink.failed(append, error)
             continue
@@ -120,7 +122,7 @@ def assemble(
     )
     _extend_logs(filled, encoded.footer)
     for group in filled:
-        group.partition.producers.expire(created_ms)
+        group.partition.producers.expire(now)
     return Assembly(
         body=b"".join(encoded.buffers),
         footer=encoded.footer,
@@ -130,12 +132,12 @@ def assemble(
     )
 
 
-def _stage(append: PendingAppend, next_offset: int, now_ms: int) -> _Staged:
+def _stage(append: PendingAppend, next_offset: int, now: float) -> _Staged:
     """Gives each new batch its offset. Raises what the producer's state refuses, with nothing changed."""
     staged = _Staged(next_offset)
     try:
         for batch in append.batches:
-            _stage_batch(append.partition, batch, staged, now_ms)
+            _stage_batch(append.partition, batch, staged, now)
     except KafscaleError:
         for producer_id, entry in reversed(staged.undo):
             append.partition.producers.put_back(producer_id, entry)
@@ -143,7 +145,7 @@ def _stage(append: PendingAppend, next_offset: int, now_ms: int) -> _Staged:
     return staged
 
 
-def _stage_batch(partition: Partition, batch: BatchView, staged: _Staged, now_ms: int) -> None:
+def _stage_batch(partition: Partition, batch: BatchView, staged: _Staged, now: float) -> None:
     offset = staged.next_offset
     producer_id = batch.producer_id
     if producer_id >= 0:
@@ -155,7 +157,7 @@ def _stage_batch(partition: Partition, batch: BatchView, staged: _Staged, now_ms
                 staged.first_offset, staged.original = original.base_offset, original
             return
         staged.undo.append((producer_id, producers.get(producer_id)))
-        staged.runs.append(producers.add(batch, base_offset=offset, now_ms=now_ms))
+        staged.runs.append(producers.add(batch, base_offset=offset, now=now))
     staged.buffers.append(PREFIX.pack(offset, batch.batch_length, partition.leader_epoch))
     staged.buffers.append(batch.data[PREFIX_BYTES:])
     if staged.first_offset is None:

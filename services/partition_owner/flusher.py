@@ -229,6 +229,7 @@ class Flusher:
                 seq=seq,
                 nonce=nonce,
                 created_ms=self._clock.now_ms(),
+                now=now,
                 even_if_empty=self._fence_seq >= seq,
             )
         if assembly.earlier:

@@ -15,7 +15,6 @@ import trio
 
 from libs.clients.metadata import MetadataClient, PartitionRecord
 from libs.clients.view import ClusterView
-from libs.concurrency.clock import Clock
 from libs.concurrency.rand import Rand
 from libs.concurrency.retry import Backoff
 from libs.model.cluster import Assignment, ChainPosition, PartitionState
@@ -57,7 +56,6 @@ class Opener:
         new_producers: Callable[[], ProducerStates],
         topics: TopicObjects,
         openings: Openings,
-        clock: Clock,
         rand: Rand,
     ) -> None:
         self._flusher = flusher
@@ -69,7 +67,6 @@ class Opener:
         self._new_producers = new_producers
         self._topics = topics
         self._openings = openings
-        self._clock = clock
         self._rand = rand
 
     async def open(
@@ -147,7 +144,7 @@ class Opener:
             log_start=state.log_start_offset,
             released_offset=state.released_offset,
             producers=self._new_producers(),
-            now_ms=self._clock.now_ms(),
+            now=trio.current_time(),
         )
         again = next((each.to_seq for each in closed if self._is_own(each, epoch)), None)
         partition = Partition(

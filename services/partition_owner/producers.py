@@ -6,10 +6,11 @@ Rules: 1 the state is that of what was assembled, in flight included: a flush ne
 session is over all of it is dropped (design section 3, rule 5); 2 a batch that is known is answered with
 its original offset, once that is durable; 3 the rules of order are those of Kafka's ProducerAppendInfo: a
 producer that is not known may begin with any sequence, because its state may have expired; a new epoch
-begins at 0; 4 the least recently seen producers go first, by age and beyond a count.
+begins at 0; 4 the least recently seen producers go first, by age and beyond a count; 5 `now` is in seconds of
+a clock that nobody sets: whoever was seen a moment ago stays known when the time of day jumps (promise 5).
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from libs.model.errors import Fenced, Invalid, Reason
@@ -24,16 +25,16 @@ class ProducerEntry(NamedTuple):
 
     producer_epoch: int
     runs: tuple[ProducerRun, ...]
-    seen_ms: int
+    seen: float
 
 
 class ProducerStates:
     """The producers of one partition by id, the least recently seen first."""
 
-    __slots__ = ("_count_max", "_entries", "_expiration_ms")
+    __slots__ = ("_count_max", "_entries", "_expiration_seconds")
 
-    def __init__(self, *, expiration_ms: int, count_max: int) -> None:
-        self._expiration_ms = expiration_ms
+    def __init__(self, *, expiration_seconds: float, count_max: int) -> None:
+        self._expiration_seconds = expiration_seconds
         self._count_max = count_max
         self._entries: dict[int, ProducerEntry] = {}
 
@@ -70,7 +71,7 @@ class ProducerStates:
             raise _out_of_order(batch, 0)
         return None
 
-    def add(self, batch: BatchView, *, base_offset: int, now_ms: int) -> ProducerRun:
+    def add(self, batch: BatchView, *, base_offset: int, now: float) -> ProducerRun:
         """Remembers a batch that `check` let pass, with the offset that it was given."""
         run = ProducerRun(
             batch.producer_id,
@@ -80,25 +81,33 @@ class ProducerStates:
             base_offset,
             batch.max_timestamp_ms,
         )
-        self._remember(run, now_ms)
+        self._remember(run, now)
         return run
 
-    def restore(self, runs: Iterable[ProducerRun], *, now_ms: int) -> None:
+    def restore(self, runs: Iterable[ProducerRun], *, now: float) -> None:
         """Remembers runs read from the chain, in the order of their offsets."""
         for run in runs:
-            self._remember(run, now_ms)
+            self._remember(run, now)
 
-    def restore_snapshot(self, snapshots: Iterable[ProducerSnapshot], *, now_ms: int) -> None:
+    def restore_snapshot(self, snapshots: Iterable[ProducerSnapshot], *, now: float) -> None:
         """Remembers what a manifest knows, before any run that was read from a chain.
 
         All count as seen now: their timestamps are the clients', and may be of any time.
         """
         for each in sorted(snapshots, key=_last_timestamp):
-            self._entries[each.producer_id] = ProducerEntry(each.producer_epoch, each.runs, now_ms)
+            self._entries[each.producer_id] = ProducerEntry(each.producer_epoch, each.runs, now)
 
     def items(self) -> Iterable[tuple[int, ProducerEntry]]:
         """Every producer by its id, the least recently seen first."""
         return self._entries.items()
+
+    def ids(self) -> frozenset[int]:
+        """All that are known."""
+        return frozenset(self._entries)
+
+    def keep(self, producer_ids: Container[int]) -> None:
+        """Forgets all others."""
+        self._entries = {each: entry for each, entry in self._entries.items() if each in producer_ids}
 
     def put_back(self, producer_id: int, entry: ProducerEntry | None) -> None:
         """Undoes what was added since `get` gave `entry`."""
@@ -107,17 +116,17 @@ class ProducerStates:
         else:
             self._entries[producer_id] = entry
 
-    def expire(self, now_ms: int) -> None:
+    def expire(self, now: float) -> None:
         """Forgets who was not seen for the expiration time, and the oldest beyond the count."""
-        oldest_ms = now_ms - self._expiration_ms
+        oldest = now - self._expiration_seconds
         entries = self._entries
         while entries:
             producer_id = next(iter(entries))
-            if entries[producer_id].seen_ms > oldest_ms and len(entries) <= self._count_max:
+            if entries[producer_id].seen > oldest and len(entries) <= self._count_max:
                 return
             del entries[producer_id]
 
-    def _remember(self, run: ProducerRun, now_ms: int) -> None:
+    def _remember(self, run: ProducerRun, now: float) -> None:
         # Taken out and put in again: the dict's order is then the order of last sight.
         entry = self._entries.pop(run.producer_id, None)
         if entry is None or entry.producer_epoch != run.producer_epoch:
@@ -126,7 +135,7 @@ class ProducerStates:
             runs = (*entry.runs[1 - PRODUCER_BATCHES_KEPT :], run)
         else:
             runs = (*entry.runs, run)
-        self._entries[run.producer_id] = ProducerEntry(run.producer_epoch, runs, now_ms)
+        self._entries[run.producer_id] = ProducerEntry(run.producer_epoch, runs, now)
 
 
 def trimmed(runs: list[ProducerRun]) -> tuple[ProducerRun, ...]:

@@ -45,13 +45,13 @@ def rebuild(
     log_start: int,
     released_offset: int | None,
     producers: ProducerStates,
-    now_ms: int,
+    now: float,
 ) -> Rebuilt:
-    """The partition as of the end of its last position. Raises Corrupt."""
+    """The partition as of the end of its last position. `now`: of Trio's clock. Raises Corrupt."""
     log = _empty_log(tp, read, manifest, log_start)
     if manifest is not None:
-        producers.restore_snapshot(manifest.producers, now_ms=now_ms)
-        producers.expire(now_ms)
+        producers.restore_snapshot(manifest.producers, now=now)
+        producers.expire(now)
     needed: list[ChainPosition] = []
     for each in read:
         before = len(log)
@@ -60,8 +60,8 @@ def rebuild(
             if manifest is not None and found.base_offset + found.record_count <= manifest.end_offset:
                 continue
             _add(tp, log, each.position, entry)
-            producers.restore(entry.wal_range.producer_runs, now_ms=now_ms)
-        producers.expire(now_ms)
+            producers.restore(entry.wal_range.producer_runs, now=now)
+        producers.expire(now)
         if len(log) > before:
             needed.append(each.position)
     if released_offset is not None and log.assigned != released_offset:

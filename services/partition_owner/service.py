@@ -263,7 +263,8 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
 
         def new_producers() -> ProducerStates:
             return ProducerStates(
-                expiration_ms=options.producer_expiration_ms, count_max=options.producers_per_partition_max
+                expiration_seconds=options.producer_expiration_ms / 1000,
+                count_max=options.producers_per_partition_max,
             )
 
         compaction = Compaction(
@@ -303,7 +304,6 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
                 new_producers=new_producers,
                 topics=topics,
                 openings=openings,
-                clock=clock,
                 rand=rand,
             )
             hand_over = HandOver(

@@ -10,7 +10,7 @@ rule 15). Only where records below the log start are damaged, which nobody can r
 has to do: else one damaged object would keep the owner's whole chain, and DeleteRecords would be no way out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from libs.model.errors import Corrupt
@@ -50,10 +50,13 @@ def build(
     pieces: Sequence[Piece],
     *,
     before: Sequence[ProducerSnapshot],
+    known: Container[int],
     producers: ProducerStates,
     created_ms: int,
 ) -> Built:
-    """The segment of these ranges, and the snapshot at their end. `producers`: empty, with its bounds.
+    """The segment of these ranges, and the snapshot at their end: of the producers that are `known` still.
+
+    `producers`: empty.
 
     Raises Corrupt.
     """
@@ -67,12 +70,12 @@ def build(
         except Corrupt:
             if piece.copied:
                 raise
-            producers.restore(piece.remembered, now_ms=created_ms)
+            producers.restore(piece.remembered, now=created_ms)
             continue
-        producers.restore(map(_run, _last_of_each_producer(batches)), now_ms=created_ms)
+        producers.restore(map(_run, _last_of_each_producer(batches)), now=created_ms)
         if piece.copied:
             copied += map(_segment_batch, batches)
-    producers.expire(created_ms)
+    producers.keep(known)
     return Built(
         segment=encode_segment(copied, created_ms=created_ms) if copied else None,
         producers=_snapshot(producers),
@@ -157,7 +160,7 @@ def _snapshot(producers: ProducerStates) -> tuple[ProducerSnapshot, ...]:
         ProducerSnapshot(
             producer_id=producer_id,
             producer_epoch=entry.producer_epoch,
-            last_timestamp_ms=entry.seen_ms,
+            last_timestamp_ms=int(entry.seen),
             runs=entry.runs,
         )
         for producer_id, entry in sorted(producers.items())

@@ -122,6 +122,7 @@ class Compactor:
                         build,
                         pieces,
                         before=before,
+                        known=partition.producers.ids(),
                         producers=self._new_producers(),
                         created_ms=created_ms,
                     ),

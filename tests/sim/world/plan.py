@@ -40,6 +40,7 @@ _SMALL_OWNER: dict[str, Any] = {
     "compaction_bytes_target": 64 << 10,
     "segment_bytes_max": 64 << 10,
     "compaction_buffer_bytes_max": 1 << 20,
+    "producer_expiration_ms": 600_000,  # longer than a seed, shorter than a jump of the time of day
     "snapshot_seconds": 20.0,
     "snapshots_kept": 3,
 }

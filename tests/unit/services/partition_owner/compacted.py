@@ -99,7 +99,7 @@ class Compacted:
             session=SESSION,
             leader_epoch=LeaderEpoch(7),
             log=log,
-            producers=ProducerStates(expiration_ms=1 << 40, count_max=10),
+            producers=ProducerStates(expiration_seconds=1 << 40, count_max=10),
             manifest=self.manifest,
         )
 
@@ -238,8 +238,8 @@ class Compacted:
             manifest=manifest,
             log_start=self.log.log_start,
             released_offset=self.log.durable,
-            producers=ProducerStates(expiration_ms=1 << 40, count_max=10),
-            now_ms=0,
+            producers=ProducerStates(expiration_seconds=1 << 40, count_max=10),
+            now=0,
         )
         self.partition = self._partition(rebuilt.log)
         self.tail = TailCache(1)

@@ -130,10 +130,9 @@ async def test_an_opening_whose_reply_is_lost_is_known_before_it_is_given_back(
             footers=FooterReader(
                 store=writing.scripted, cache_bytes_max=1 << 20, gets_max=1, nursery=nursery
             ),
-            new_producers=lambda: ProducerStates(expiration_ms=1 << 40, count_max=10),
+            new_producers=lambda: ProducerStates(expiration_seconds=1 << 40, count_max=10),
             topics=TopicObjects(store=writing.scripted, clock=ManualClock(0), nursery=nursery),
             openings=Openings(lambda: writing.flusher.next_seq),
-            clock=ManualClock(0),
             rand=SeededRand("opening"),
         )
         opened = await opener.open(tp, LeaderEpoch(3), new_scope=hold.new_scope, places=trio.Semaphore(1))

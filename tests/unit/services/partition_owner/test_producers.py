@@ -16,7 +16,7 @@ LAST = SEQUENCE_MODULUS - 1
 
 def states(**bounds: int) -> ProducerStates:
     return ProducerStates(
-        expiration_ms=bounds.get("expiration_ms", 1000), count_max=bounds.get("count_max", 100)
+        expiration_seconds=bounds.get("expiration_seconds", 1000), count_max=bounds.get("count_max", 100)
     )
 
 
@@ -30,14 +30,14 @@ def sent(sequence: int, count: int = 1, *, producer_id: int = 7, epoch: int = 0)
 def test_next_in_order() -> None:
     producers = states()
     assert producers.check(sent(0, 3)) is None
-    producers.add(sent(0, 3), base_offset=10, now_ms=0)
+    producers.add(sent(0, 3), base_offset=10, now=0)
     assert producers.check(sent(3)) is None
 
 
 def test_duplicate_names_the_original() -> None:
     producers = states()
     for number in range(5):
-        producers.add(sent(number * 2, 2), base_offset=100 + number * 2, now_ms=0)
+        producers.add(sent(number * 2, 2), base_offset=100 + number * 2, now=0)
     for number in range(5):
         original = producers.check(sent(number * 2, 2))
         assert original is not None
@@ -48,7 +48,7 @@ def test_duplicate_names_the_original() -> None:
 def test_only_five_are_remembered() -> None:
     producers = states()
     for number in range(6):
-        producers.add(sent(number), base_offset=number, now_ms=0)
+        producers.add(sent(number), base_offset=number, now=0)
     with pytest.raises(Invalid) as caught:
         producers.check(sent(0))
     assert caught.value.reason is Reason.OUT_OF_ORDER_SEQUENCE
@@ -58,7 +58,7 @@ def test_only_five_are_remembered() -> None:
 @pytest.mark.parametrize("sequence", [0, 1, 3, 9])
 def test_a_gap_or_an_overlap_is_out_of_order(sequence: int) -> None:
     producers = states()
-    producers.add(sent(0, 2), base_offset=0, now_ms=0)
+    producers.add(sent(0, 2), base_offset=0, now=0)
     with pytest.raises(Invalid) as caught:
         producers.check(sent(sequence))
     assert caught.value.reason is Reason.OUT_OF_ORDER_SEQUENCE
@@ -70,11 +70,11 @@ def test_unknown_producer_may_begin_anywhere() -> None:
 
 def test_new_epoch_begins_at_zero() -> None:
     producers = states()
-    producers.add(sent(5), base_offset=0, now_ms=0)
+    producers.add(sent(5), base_offset=0, now=0)
     with pytest.raises(Invalid):
         producers.check(sent(6, epoch=1))
     assert producers.check(sent(0, epoch=1)) is None
-    producers.add(sent(0, epoch=1), base_offset=1, now_ms=0)
+    producers.add(sent(0, epoch=1), base_offset=1, now=0)
     with pytest.raises(Fenced) as caught:
         producers.check(sent(6, epoch=0))
     assert caught.value.reason is Reason.INVALID_PRODUCER_EPOCH
@@ -85,9 +85,9 @@ def test_new_epoch_begins_at_zero() -> None:
 
 def test_sequences_wrap() -> None:
     producers = states()
-    producers.add(sent(LAST - 1, 2), base_offset=0, now_ms=0)
+    producers.add(sent(LAST - 1, 2), base_offset=0, now=0)
     assert producers.check(sent(0)) is None
-    producers.add(sent(LAST, 3), base_offset=2, now_ms=0)  # LAST, 0, 1
+    producers.add(sent(LAST, 3), base_offset=2, now=0)  # LAST, 0, 1
     assert producers.check(sent(2)) is None
     original = producers.check(sent(LAST, 3))
     assert original is not None
@@ -97,21 +97,21 @@ def test_sequences_wrap() -> None:
 def test_put_back_undoes() -> None:
     producers = states()
     before = producers.get(7)
-    producers.add(sent(0), base_offset=0, now_ms=0)
+    producers.add(sent(0), base_offset=0, now=0)
     producers.put_back(7, before)
     assert len(producers) == 0
-    producers.add(sent(0), base_offset=0, now_ms=0)
+    producers.add(sent(0), base_offset=0, now=0)
     kept = producers.get(7)
-    producers.add(sent(1), base_offset=1, now_ms=0)
+    producers.add(sent(1), base_offset=1, now=0)
     producers.put_back(7, kept)
     assert producers.check(sent(1)) is None
 
 
 def test_expiry_by_age_and_by_count() -> None:
-    producers = states(expiration_ms=1000, count_max=2)
+    producers = states(expiration_seconds=1000, count_max=2)
     for producer_id in range(3):
-        producers.add(sent(0, producer_id=producer_id), base_offset=producer_id, now_ms=producer_id * 100)
-    producers.add(sent(1, producer_id=0), base_offset=3, now_ms=300)
+        producers.add(sent(0, producer_id=producer_id), base_offset=producer_id, now=producer_id * 100)
+    producers.add(sent(1, producer_id=0), base_offset=3, now=300)
     producers.expire(300)
     assert producers.get(1) is None  # the least recently seen of three, where two are allowed
     assert producers.get(0) is not None
@@ -133,11 +133,11 @@ def test_restored_state_knows_the_same(counts: list[int], back: int) -> None:
         batch = sent(sequence, count)
         batches.append(batch)
         assert live.check(batch) is None
-        runs.append(live.add(batch, base_offset=offset, now_ms=0))
+        runs.append(live.add(batch, base_offset=offset, now=0))
         sequence += count
         offset += count
     restored = states()
-    restored.restore(trimmed(runs), now_ms=5)
+    restored.restore(trimmed(runs), now=5)
     assert restored.check(sent(sequence)) is None
     for batch in batches[-5:]:
         assert restored.check(batch) == live.check(batch) is not None
@@ -158,7 +158,7 @@ def test_a_snapshot_is_where_the_state_goes_on() -> None:
         ProducerSnapshot(producer_id=8, producer_epoch=3, last_timestamp_ms=9, runs=()),
         ProducerSnapshot(producer_id=9, producer_epoch=0, last_timestamp_ms=-1, runs=()),
     ]
-    producers.restore_snapshot(snapshots, now_ms=1_000_000)
+    producers.restore_snapshot(snapshots, now=1_000_000)
     producers.expire(1_000_000)
     assert producers.get(9) is None
     assert producers.check(sent(4, epoch=1)) == runs[4]
@@ -171,7 +171,7 @@ def test_a_snapshot_is_where_the_state_goes_on() -> None:
 def test_a_producer_without_batches_begins_at_0() -> None:
     producers = states()
     silent = ProducerSnapshot(producer_id=7, producer_epoch=3, last_timestamp_ms=9, runs=())
-    producers.restore_snapshot([silent], now_ms=0)
+    producers.restore_snapshot([silent], now=0)
     assert producers.check(sent(0, epoch=3)) is None
     with pytest.raises(Invalid):
         producers.check(sent(1, epoch=3))

@@ -50,8 +50,8 @@ def rebuilt(
         manifest=manifest,
         log_start=log_start,
         released_offset=released,
-        producers=ProducerStates(expiration_ms=1000, count_max=10),
-        now_ms=0,
+        producers=ProducerStates(expiration_seconds=1, count_max=10),
+        now=0,
     )
 
 

@@ -33,7 +33,7 @@ def partition(index: int = 0, *, epoch: int = 3, next_offset: int = 0) -> OwnedP
         session=SESSION,
         leader_epoch=LeaderEpoch(epoch),
         log=PartitionLog(log_start=0, next_offset=next_offset),
-        producers=ProducerStates(expiration_ms=1 << 40, count_max=1000),
+        producers=ProducerStates(expiration_seconds=1 << 40, count_max=1000),
     )
 
 
@@ -76,6 +76,7 @@ class Writing:
         self.partition = partition()
         self.sink = Sink()
         self.recorder = CountingRecorder()
+        self.clock = ManualClock(1000)
         self._number = 0
         budget = PutBudget(per_second=limits.get("puts_per_second", 1000), burst=1000)
         self.flusher = Flusher(
@@ -93,7 +94,7 @@ class Writing:
                 budget,
             ),
             tail=TailCache(1 << 30),
-            clock=ManualClock(1000),
+            clock=self.clock,
             rand=SeededRand("writing"),
             recorder=self.recorder,
         )

@@ -18,8 +18,12 @@ from tests.support.segments import NONCE, SESSION
 EPOCH = LeaderEpoch(3)
 
 
-def producers(*, count_max: int = 100, expiration_ms: int = 1000) -> ProducerStates:
-    return ProducerStates(expiration_ms=expiration_ms, count_max=count_max)
+ALL = range(100)
+"""Producers that the owner knows."""
+
+
+def producers() -> ProducerStates:
+    return ProducerStates(expiration_seconds=1, count_max=100)
 
 
 class Log:
@@ -62,7 +66,7 @@ def test_a_segment_holds_the_batches_as_they_were() -> None:
     log.add((1, 0, 0), (2, 0, 0), copied=False)
     log.add((1, 0, 1))
     log.add((-1, -1, -1), (2, 0, 1))
-    built = build(log.pieces, before=(), producers=producers(), created_ms=7)
+    built = build(log.pieces, before=(), known=ALL, producers=producers(), created_ms=7)
     assert built.segment is not None
     data = b"".join(bytes(each) for each in built.segment.buffers)
     head, footer, batches = parse_segment(data)
@@ -76,7 +80,7 @@ def test_a_segment_holds_the_batches_as_they_were() -> None:
 def test_without_anything_to_copy_there_is_no_segment() -> None:
     log = Log()
     log.add((1, 0, 0), copied=False)
-    built = build(log.pieces, before=(), producers=producers(), created_ms=7)
+    built = build(log.pieces, before=(), known=ALL, producers=producers(), created_ms=7)
     assert built.segment is None
     assert runs(built.producers) == {1: (0, [(0, 0)])}
 
@@ -86,7 +90,7 @@ def test_segments_are_merged_byte_for_byte() -> None:
     whole = []
     for number in range(3):
         log.add((1, 0, 2 * number), (1, 0, 2 * number + 1))
-        built = build(log.pieces[-1:], before=(), producers=producers(), created_ms=7).segment
+        built = build(log.pieces[-1:], before=(), known=ALL, producers=producers(), created_ms=7).segment
         assert built is not None
         ref = segment_ref(built, leader_epoch=EPOCH, nonce=NONCE)
         whole.append((ref, parse_segment(b"".join(bytes(each) for each in built.buffers))[2]))
@@ -106,7 +110,7 @@ def test_damage_is_never_compacted_away(at: int) -> None:
     damaged[at] ^= 1
     broken = Piece(found=piece.found, data=bytes(damaged), copied=True)
     with pytest.raises(Corrupt):
-        build([broken], before=(), producers=producers(), created_ms=7)
+        build([broken], before=(), known=ALL, producers=producers(), created_ms=7)
 
 
 def test_a_range_that_does_not_end_where_it_should_is_corrupt() -> None:
@@ -116,7 +120,7 @@ def test_a_range_that_does_not_end_where_it_should_is_corrupt() -> None:
     other_epoch = Piece(found=piece.found._replace(leader_epoch=LeaderEpoch(4)), data=piece.data, copied=True)
     for wrong in (longer, other_epoch):
         with pytest.raises(Corrupt):
-            build([wrong], before=(), producers=producers(), created_ms=7)
+            build([wrong], before=(), known=ALL, producers=producers(), created_ms=7)
 
 
 @given(
@@ -143,13 +147,13 @@ def test_a_snapshot_of_a_snapshot_is_that_of_all(ranges: list[list[tuple[int, in
             batches.append((producer_id, epochs[producer_id], sequences[producer_id]))
             sequences[producer_id] += 1
         log.add(*batches)
-    first = build(log.pieces[:cut], before=(), producers=producers(), created_ms=1).producers
-    second = build(log.pieces[cut:], before=first, producers=producers(), created_ms=2).producers
+    first = build(log.pieces[:cut], before=(), known=ALL, producers=producers(), created_ms=1).producers
+    second = build(log.pieces[cut:], before=first, known=ALL, producers=producers(), created_ms=2).producers
     owner = producers()
     for piece in log.pieces:
         for batch in iter_batches(piece.data):
             if batch.producer_id >= 0:
-                owner.add(batch, base_offset=batch.base_offset, now_ms=1)
+                owner.add(batch, base_offset=batch.base_offset, now=1)
     expected = {
         producer_id: (entry.producer_epoch, [(run.base_sequence, run.base_offset) for run in entry.runs])
         for producer_id, entry in owner.items()
@@ -157,17 +161,20 @@ def test_a_snapshot_of_a_snapshot_is_that_of_all(ranges: list[list[tuple[int, in
     assert runs(second) == expected
 
 
-def test_silent_producers_are_forgotten_by_age_and_beyond_a_count() -> None:
+def test_producers_are_forgotten_with_the_owner_and_not_by_the_time_of_day() -> None:
     log = Log()
     log.add((1, 0, 0), (2, 0, 0))
-    first = build(log.pieces, before=(), producers=producers(), created_ms=5000).producers
+    first = build(log.pieces, before=(), known=ALL, producers=producers(), created_ms=5000).producers
     log.add((2, 0, 1), (3, 0, 0))
-    kept = build(log.pieces[1:], before=first, producers=producers(), created_ms=5900).producers
+    a_year_on = 5000 + 365 * 86_400_000
+    kept = build(
+        log.pieces[1:], before=first, known=ALL, producers=producers(), created_ms=a_year_on
+    ).producers
     assert sorted(runs(kept)) == [1, 2, 3]
-    old = build(log.pieces[1:], before=first, producers=producers(), created_ms=6100).producers
-    assert sorted(runs(old)) == [2, 3]
-    few = build(log.pieces[1:], before=first, producers=producers(count_max=2), created_ms=5900).producers
-    assert sorted(runs(few)) == [2, 3]
+    fewer = build(
+        log.pieces[1:], before=first, known={2, 3}, producers=producers(), created_ms=5900
+    ).producers
+    assert sorted(runs(fewer)) == [2, 3]
 
 
 def test_epochs_of_what_is_there() -> None:
