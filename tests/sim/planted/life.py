@@ -31,7 +31,7 @@ BUGS = (
         changes=(
             Change(
                 "services.partition_owner.rebuild",
-                "        producers.restore_snapshot(manifest.producers, now_ms=now_ms)\n",
+                "        producers.restore_snapshot(manifest.producers, now=now)\n",
                 "",
             ),
         ),
