@@ -89,7 +89,7 @@ class TopicObjects:
                 return found
 
     async def _get(self, name: TopicObjectName) -> TopicObject | None:
-        """None where it says nothing: it is damaged, or was collected with its topic meanwhile."""
+        """None where it says nothing: it is damaged, or somebody deleted it."""
         key = topic_object_key(name)
         try:
             return parse_topic_object(await self._store.get(key))

@@ -1,4 +1,4 @@
-"""The simulation within the test command: fresh seeds each day, seeds that once failed, and one trace a seed.
+"""The simulation within the test command: fresh seeds, seeds that once failed, and one trace a seed.
 
 A seed that fails is printed with the command that replays it.
 """
@@ -21,8 +21,8 @@ REGRESSIONS = (1, 2, 556, 3022, 3025)
 
 
 def first_fresh_seed() -> int:
-    """Another one each day: a failure can be seen again for the rest of it, and replayed for ever."""
-    return int(f"{datetime.now(tz=UTC):%y%m%d}") * 1000
+    """Another one each minute."""
+    return int(f"{datetime.now(tz=UTC):%y%m%d%H%M}") * 100
 
 
 def failures_of(seed: int) -> list[str]:

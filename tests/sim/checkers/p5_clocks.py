@@ -10,7 +10,7 @@ Clauses:
 3 the seal that ends a chain is never deleted: it is what such an owner has to meet (design section 3, rule
   9);
 4 an epoch of a partition belongs to one session for ever, and epochs only rise;
-5 chains have one end: every position that closes a chain that was sealed closes it there.
+5 chains have one end: no position that closes a chain lies beyond it; what was handed over closes before it.
 """
 
 from itertools import pairwise
