@@ -291,6 +291,9 @@ class Clusters:
         log.info("owner_drained", pod=pod.name, outcome=outcome)
         if isinstance(outcome, DrainFailed):
             self._failed_at[pod.life] = trio.current_time()
+            if outcome.refused and not pod.told_to_drain:
+                untold = {"uid": pod.life.uid, "annotations": {TOLD_TO_DRAIN: None}}
+                await self._kube.merge(key, {"metadata": untold})
         else:
             doing.again = True
             await self._reporter.event(item, "OwnerDrained", pod.name)

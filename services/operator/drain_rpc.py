@@ -6,7 +6,7 @@ Owns: one DrainPartitions call and what its answer means. Does not own: when (ro
 from typing import Protocol
 
 from libs.clients.watcher import Connect
-from libs.model.errors import KafscaleError
+from libs.model.errors import KafscaleError, Reason
 from proto.control.broker_grpc import BrokerControlStub
 from proto.control.broker_pb2 import DrainPartitionsRequest
 from services.operator.rolling import Drained, DrainFailed
@@ -36,7 +36,8 @@ class RpcDrainer:
                     request, timeout=self._deadline_seconds + _ANSWER_SECONDS
                 )
         except KafscaleError as error:
-            return DrainFailed(why=error.message)
+            refused = error.reason is Reason.NOBODY_CAN_TAKE_OVER
+            return DrainFailed(why=error.message, refused=refused)
         if reply.pending:
             count = len(reply.pending)
             return DrainFailed(why=f"{count} partitions are not handed over yet; the hand-over goes on")

@@ -5,7 +5,8 @@ Rules: 1 nothing is begun while a pod is missing, going or not ready: one owner 
 goes only after its partitions are handed over; a drain that fails stops all of it and says which pod and why;
 3 what was drained is known by the pod's uid and restarts: a restarted container is given partitions again;
 4 a pod that never served has nothing to hand over, and one that is alone has nobody to hand it to;
-5 a pod that was told to drain gets no partitions in this life: one that is to stay after all is restarted.
+5 a pod that was told to drain gets no partitions in this life: one that is to stay after all is restarted,
+and before others leave, who would have no heir.
 What came of a drain is kept in memory only: draining an owner again that has nothing is answered at once.
 """
 
@@ -60,6 +61,8 @@ class Drained:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrainFailed:
     why: str
+    refused: bool = False
+    """Nobody can take over: it was not even told, and serves on."""
 
 
 Drains = Mapping[Life, Drained | DrainFailed]
@@ -115,13 +118,20 @@ def next_step(owners: Owners, *, replicas: int | None, drains: Drains) -> Step:
 
 def _leave(owners: Owners, replicas: int, drains: Drains) -> Step:
     """From the highest ordinal down, as the StatefulSet takes them away."""
-    for pod in sorted(owners.pods, key=lambda pod: -pod.ordinal):
-        if pod.ordinal < replicas or pod.deleting or not pod.served:
-            continue
-        step = _drained_first(pod, drains, reason=f"scale-down to {replicas} owners")
-        if step is not None:
-            return step
-    return Shrink(replicas=replicas)
+    reason = f"scale-down to {replicas} owners"
+    living = [pod for pod in owners.pods if not pod.deleting]
+    leaving = [
+        pod for pod in living if pod.ordinal >= replicas and pod.served and not _is_drained(pod, drains)
+    ]
+    if not leaving:
+        return Shrink(replicas=replicas)
+    heirs = [pod for pod in living if pod.ordinal < replicas]
+    told = [pod for pod in heirs if pod.told_to_drain and not _is_refused(pod, drains)]
+    if told:
+        return _replace(_first(told, drains), drains, reason=reason)
+    if not any(pod.ready for pod in heirs):
+        return Wait(why="no owner that stays is ready")
+    return _replace(max(leaving, key=lambda pod: pod.ordinal), drains, reason=reason)
 
 
 def _roll(owners: Owners, drains: Drains) -> Step:
@@ -140,11 +150,18 @@ def _roll(owners: Owners, drains: Drains) -> Step:
         return Wait(why=f"pod {unready[0]} is not ready")
     if not outdated:
         return Idle()
-    # One that is not ready any more is next: no second one goes away beside it.
-    pod = max(outdated, key=lambda pod: (not pod.ready, pod.ordinal))
-    if len(owners.pods) == 1:
-        return Restart(pod=pod)
-    return _drained_first(pod, drains, reason="rolling update") or Restart(pod=pod)
+    pod = _first(outdated, drains)
+    return Restart(pod=pod) if len(owners.pods) == 1 else _replace(pod, drains, reason="rolling update")
+
+
+def _first(pods: Sequence[Pod], drains: Drains) -> Pod:
+    """One that is not ready any more is next: no second one goes away beside it. Then who serves nothing."""
+
+    def rank(pod: Pod) -> tuple[bool, bool, bool, int]:
+        drained, untried = _is_drained(pod, drains), pod.life not in drains
+        return not pod.ready, drained, pod.told_to_drain and untried, pod.ordinal
+
+    return max(pods, key=rank)
 
 
 def _unsettled(owners: Owners) -> str:
@@ -156,14 +173,24 @@ def _unsettled(owners: Owners) -> str:
     return f"{missing} pods are missing" if missing > 0 else ""
 
 
-def _drained_first(pod: Pod, drains: Drains, *, reason: str) -> Step | None:
+def _replace(pod: Pod, drains: Drains, *, reason: str) -> Step:
+    """Drained first."""
     match drains.get(pod.life):
-        case Drained():
-            return None
         case DrainFailed(why=why):
             return Blocked(pod=pod, why=why)
-        case _:
+        case None if pod.served:
             return Drain(pod=pod, reason=reason)
+        case _:
+            return Restart(pod=pod)
+
+
+def _is_drained(pod: Pod, drains: Drains) -> bool:
+    return isinstance(drains.get(pod.life), Drained)
+
+
+def _is_refused(pod: Pod, drains: Drains) -> bool:
+    outcome = drains.get(pod.life)
+    return isinstance(outcome, DrainFailed) and outcome.refused
 
 
 def owners_of(stateful_set: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Owners:

@@ -15,9 +15,10 @@ from libs.model.cluster import Topic
 from libs.model.errors import Invalid, KafscaleError, Reason
 from libs.model.ids import TopicId, TopicName
 from services.operator.config import OperatorSettings
-from services.operator.kinds import CLUSTERS, TOPICS, Key, Object
+from services.operator.kinds import CLUSTERS, PODS, TOPICS, Key, Object
 from services.operator.leader import Election
 from services.operator.links import OpenTopics
+from services.operator.render.common import OWNER
 from services.operator.rolling import Drained, DrainFailed
 from services.operator.service import Operator
 from services.operator.topics import TopicsApi
@@ -43,6 +44,28 @@ class FakeOwners:
         if self.failing is not None:
             return DrainFailed(why=self.failing)
         self.drained.append(address)
+        return Drained()
+
+
+class DrainingOwners(FakeOwners):
+    """One refuses to drain where no other one is left that does not drain, as metadata says."""
+
+    def __init__(self, kube: FakeKube) -> None:
+        super().__init__()
+        self.on_drain: Callable[[str], None] = lambda pod: None
+        self._kube = kube
+
+    async def drain(self, address: str, *, reason: str) -> Drained | DrainFailed:
+        await trio.sleep(0.5)
+        owners = {
+            f"{pod['status']['podIP']}:9093": key.name
+            for key, pod in self._kube.objects(PODS).items()
+            if OWNER in key.name
+        }
+        if not owners.keys() - {*self.drained, address}:
+            return DrainFailed(why="nobody can take over", refused=True)
+        self.drained.append(address)
+        self.on_drain(owners[address])
         return Drained()
 
 
@@ -121,7 +144,7 @@ class World:
     def __init__(self, kube: FakeKube) -> None:
         self.kube = kube
         self.controllers = FakeControllers(kube)
-        self.owners = FakeOwners()
+        self.owners: FakeOwners = FakeOwners()
         self.topics = FakeTopics()
 
     def open_topics(self) -> OpenTopics:

@@ -22,7 +22,7 @@ from services.operator.kube import HANDOVER_MANAGER, MANAGER
 from services.operator.namesakes import namesake_of
 from tests.unit.services.operator.fake_kube import FakeKube
 from tests.unit.services.operator.making import NAMESPACE, cluster_object
-from tests.unit.services.operator.running import World, running
+from tests.unit.services.operator.running import DrainingOwners, World, running
 
 CLUSTER = Key(CLUSTERS.kind, NAMESPACE, "kafka")
 OWNERS = Key(STATEFUL_SETS.kind, NAMESPACE, "kafka-partition-owner")
@@ -149,6 +149,47 @@ async def test_a_scale_down_drains_what_leaves_first(autojump_clock: object) -> 
         world.owners.failing = None
         await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 1)
         assert len(world.owners.drained) == 2
+
+
+@pytest.mark.parametrize("before", [2, 3])
+async def test_a_scale_down_to_the_owner_that_is_being_rolled_ends(
+    autojump_clock: object, before: int
+) -> None:
+    world = World(FakeKube())
+    world.owners = owners = DrainingOwners(world.kube)
+    async with running(world):
+        world.kube.put(cluster_object({"owner": {"replicas": before}}))
+        await world.wait(lambda: world.holds(READY))
+
+        def scale_down(pod: str) -> None:
+            if pod.endswith("-0"):
+                owners.on_drain = lambda pod: None
+                set_spec(world, owner={"replicas": 1})
+
+        owners.on_drain = scale_down
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: len(owner_uids(world)) == 1 and rolled(world))
+        await world.settle()
+        assert not world.holds(ROLL_BLOCKED)
+        assert len(owners.drained) == 2 * before - 1
+
+
+async def test_an_owner_that_nobody_takes_over_from_was_not_told_to_drain(autojump_clock: object) -> None:
+    """It serves on, and may stay as it is when the roll is taken back."""
+    world = World(FakeKube())
+    world.owners = owners = DrainingOwners(world.kube)
+    async with running(world):
+        world.kube.put(cluster_object({"image": "kafscale:old", "owner": {"replicas": 2}}))
+        await world.wait(lambda: world.holds(READY))
+        before = owner_uids(world)
+        pod = world.kube.objects()[Key(PODS.kind, NAMESPACE, f"{OWNERS.name}-0")]
+        owners.drained.append(f"{pod['status']['podIP']}:9093")  # by hand
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: world.holds(ROLL_BLOCKED))
+        set_spec(world, image="kafscale:old")
+        await world.settle()
+        assert owner_uids(world) == before
+        assert not world.holds(ROLL_BLOCKED)
 
 
 async def test_an_owner_whose_drain_failed_is_restarted_when_it_may_stay(autojump_clock: object) -> None:

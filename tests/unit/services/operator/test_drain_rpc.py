@@ -8,7 +8,7 @@ import trio
 
 from libs.chassis.broker_control import DrainStream, ProcessControl
 from libs.concurrency.clock import ManualClock
-from libs.model.errors import Invalid, KafscaleError, Reason
+from libs.model.errors import Invalid, KafscaleError, Reason, Unavailable
 from libs.rpc import Server, memory_channel
 from proto.control.broker_pb2 import DrainPartitionsRequest, DrainPartitionsResponse, TopicPartition
 from services.operator.drain_rpc import RpcDrainer
@@ -72,6 +72,13 @@ async def test_a_refusal_says_why(autojump_clock: object) -> None:
     outcome = await drain(Owner(refusal))
     assert isinstance(outcome, DrainFailed)
     assert "no other owner is live" in outcome.why
+    assert outcome.refused
+
+
+async def test_another_error_is_no_refusal(autojump_clock: object) -> None:
+    outcome = await drain(Owner(Unavailable("this owner has no session now; try again")))
+    assert isinstance(outcome, DrainFailed)
+    assert not outcome.refused
 
 
 async def test_an_owner_that_says_nothing_is_given_up(autojump_clock: object) -> None:

@@ -126,6 +126,46 @@ def test_one_that_was_drained_for_a_scale_down_that_was_taken_back_is_restarted(
     assert next_step(state, replicas=3, drains=NOTHING) == Drain(pod=told, reason="rolling update")
 
 
+def told(each: Pod) -> Pod:
+    return replace(each, told_to_drain=True)
+
+
+REFUSED = DrainFailed(why="nobody can take over", refused=True)
+
+
+def test_what_stays_and_was_told_to_drain_is_restarted_before_anybody_leaves() -> None:
+    """It takes nothing over: those that leave would have no heir."""
+    state = owners(told(pod(0)), pod(1, revision="new"), pod(2, revision="new"))
+    assert next_step(state, replicas=1, drains={pod(0).life: Drained()}) == Restart(pod=told(pod(0)))
+    first = Drain(pod=told(pod(0)), reason="scale-down to 1 owners")
+    assert next_step(state, replicas=1, drains=NOTHING) == first
+    for away in (replace(pod(0), deleting=True), replace(pod(0), ready=False, served=False)):
+        state = owners(away, pod(1), pod(2))
+        assert isinstance(next_step(state, replicas=1, drains=NOTHING), Wait)
+
+
+def test_what_stays_and_is_the_only_one_that_serves_is_in_nobodys_way() -> None:
+    state = owners(told(pod(0)), told(pod(1)))
+    refused: Drains = {pod(0).life: REFUSED}
+    assert isinstance(next_step(state, replicas=1, drains=refused), Drain)
+    assert next_step(state, replicas=1, drains={**refused, pod(1).life: Drained()}) == Shrink(replicas=1)
+
+
+def test_the_drained_go_first_in_a_roll() -> None:
+    state = owners(told(pod(0)), pod(1), pod(2))
+    drains: Drains = {pod(0).life: Drained(), pod(2).life: REFUSED}
+    assert next_step(state, replicas=3, drains=drains) == Restart(pod=told(pod(0)))
+
+
+def test_a_leader_that_knows_of_no_drains_tries_each_that_was_told() -> None:
+    state = owners(told(pod(0)), told(pod(1)))
+    assert next_step(state, replicas=2, drains={pod(1).life: REFUSED}) == Drain(
+        pod=told(pod(0)), reason="rolling update"
+    )
+    both: Drains = {pod(0).life: REFUSED, pod(1).life: REFUSED}
+    assert isinstance(next_step(state, replicas=2, drains=both), Blocked)
+
+
 @given(seed=st.integers(0, 10_000), count=st.integers(2, 6))
 @settings(max_examples=200, deadline=None)
 def test_a_roll_ends_with_one_away_at_a_time(seed: int, count: int) -> None:
