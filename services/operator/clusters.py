@@ -25,6 +25,7 @@ from services.operator.kinds import (
     STATEFUL_SETS,
     Key,
     Object,
+    controller_of,
     key_of,
 )
 from services.operator.kube import Forbidden, Kube
@@ -138,7 +139,7 @@ class Clusters:
         context = Context(cluster=cluster, default_image=self._default_image)
         observed = await self._observe(cluster, render(context), doing)
         step, held = self._owners_step(key, cluster, observed)
-        desired = render(context, owner_replicas=held, gateways=self._gateways(cluster))
+        desired = render(context, owner_replicas=held, gateways=self._gateways(cluster, observed))
         self._note_unseen(cluster, desired, doing)
         seen_or_absent = [item for item in desired if key_of(item) not in doing.failed]
         plan = reconcile(seen_or_absent, observed, name=cluster.name, uid=cluster.uid)
@@ -171,10 +172,12 @@ class Clusters:
             item["metadata"]["namespace"] for kind in kinds for item in self._mirrors.items(kind, None, made)
         }
 
-    def _gateways(self, cluster: Cluster) -> int:
+    def _gateways(self, cluster: Cluster, observed: Mapping[Key, Object]) -> int:
         """How many there are; those that leave included."""
+        seen = observed.get(Key(STATEFUL_SETS.kind, cluster.namespace, f"{cluster.name}-{GATEWAY}"))
         pods = self._mirrors.items(PODS, cluster.namespace, selector(cluster, GATEWAY))
-        return max((ordinal_of(pod) + 1 for pod in pods), default=0)
+        made = [pod for pod in pods if seen is not None and controller_of(pod) == seen["metadata"]["uid"]]
+        return max((ordinal_of(pod) + 1 for pod in made), default=0)
 
     def _owners_step(
         self, key: Key, cluster: Cluster, observed: Mapping[Key, Object]

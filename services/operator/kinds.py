@@ -86,3 +86,9 @@ def key_of(item: Mapping[str, Any]) -> Key:
 def labels_of(item: Mapping[str, Any]) -> Mapping[str, str]:
     labels: Mapping[str, str] = item["metadata"].get("labels") or {}
     return labels
+
+
+def controller_of(item: Mapping[str, Any]) -> str:
+    """The uid of the object that made it and keeps it; empty where none does."""
+    owners = item["metadata"].get("ownerReferences") or ()
+    return next((each["uid"] for each in owners if each.get("controller")), "")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from services.operator.kinds import GROUP
+from services.operator.kinds import GROUP, controller_of
 
 TOLD_TO_DRAIN = f"{GROUP}/told-to-drain"
 """Annotation of a pod, written before it is asked to drain: its restarts at that time."""
@@ -196,7 +196,7 @@ def _is_refused(pod: Pod, drains: Drains) -> bool:
 def owners_of(stateful_set: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Owners:
     """From the objects; pods of other controllers are left out."""
     metadata, status = stateful_set["metadata"], stateful_set.get("status") or {}
-    mine = [pod for pod in pods if _controller(pod) == metadata["uid"]]
+    mine = [pod for pod in pods if controller_of(pod) == metadata["uid"]]
     return Owners(
         current=status.get("observedGeneration", 0) >= metadata.get("generation", 1)
         and bool(status.get("updateRevision")),
@@ -204,11 +204,6 @@ def owners_of(stateful_set: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
         update_revision=status.get("updateRevision") or "",
         pods=tuple(sorted((_pod(pod) for pod in mine), key=lambda pod: pod.ordinal)),
     )
-
-
-def _controller(item: Mapping[str, Any]) -> str:
-    owners = item["metadata"].get("ownerReferences") or ()
-    return next((each["uid"] for each in owners if each.get("controller")), "")
 
 
 def ordinal_of(pod: Mapping[str, Any]) -> int:
