@@ -1,8 +1,9 @@
 """A mirror of one kind's objects, kept by list and watch.
 
 Owns: the objects last heard of, the stream's life. Does not own: what a change means.
-Rules: 1 a stream that ends is resumed after the last version; 410 lists again; 2 what is not allowed or not
-installed is tried again, and said in `missing`; 3 an outage of the API server leaves the mirror as it was.
+Rules: 1 a stream that ends is resumed after the last version; 410 and 404 list again; 2 what is not allowed is
+tried again, and said in `missing`; only a list says that a kind is not installed; 3 an outage of the API server
+leaves the mirror as it was.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,8 +74,8 @@ class Mirror:
                 self._failures = 0
             except KafscaleError as error:
                 self._failures += 1
-                self._note(error)
-                if isinstance(error, Expired) or self.missing is not None:
+                self._note(error, listing=not version)
+                if isinstance(error, Expired | Forbidden | NotFound):
                     version = ""
             # A server that ends every stream at once is not asked in a loop.
             await trio.sleep(_BACKOFF.delay_seconds(max(1, self._failures), self._rand))
@@ -111,10 +112,10 @@ class Mirror:
                     self._on_change(event.item)
         return version
 
-    def _note(self, error: KafscaleError) -> None:
+    def _note(self, error: KafscaleError, *, listing: bool) -> None:
         if isinstance(error, Forbidden):
             self.missing = error.permission
-        if isinstance(error, Forbidden | NotFound):
+        if isinstance(error, Forbidden) or (listing and isinstance(error, NotFound)):
             self._items = {}
             self._listed.set()
         log.info("mirror_lost", kind=self.kind.kind, reason=error.reason.value, error=error.message)

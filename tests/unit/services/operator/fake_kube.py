@@ -71,6 +71,8 @@ class FakeKube:
     def __init__(self) -> None:
         self.forbidden: set[str] = set()
         """`verb plural` that are refused."""
+        self.absent: set[str] = set()
+        """`verb plural` that meet a 404, as where the kind is not installed."""
         self.down = False
         self.conflicts = 0
         """So many of the next writes meet a 409."""
@@ -236,6 +238,8 @@ class FakeKube:
         await trio.lowlevel.checkpoint()
         if self.down:
             raise Unavailable("the API server can't be reached")
+        if f"{verb} {kind.plural}" in self.absent:
+            raise NotFound("the server could not find the requested resource")
         if f"{verb} {kind.plural}" in self.forbidden:
             raise Forbidden(f"{kind.plural} is forbidden", permission=f"{verb} {kind.plural}")
 

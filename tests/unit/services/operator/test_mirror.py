@@ -109,6 +109,28 @@ async def test_403_is_said_and_tried_again(autojump_clock: object) -> None:
         assert value(mirror) == "1"
 
 
+async def test_a_404_empties_it_where_a_list_meets_it_too(autojump_clock: object) -> None:
+    kube = FakeKube()
+    kube.absent = {"watch configmaps"}
+    kube.put(config())
+    async with mirrored(kube) as (mirror, heard):
+        await trio.sleep(60)
+        assert value(mirror) == "1"
+        assert heard == ["a"]
+        kube.absent = set()
+        await trio.sleep(60)
+        kube.put(config(value="2"))
+        await trio.sleep(1)
+        assert value(mirror) == "2"
+        kube.absent = {"list configmaps", "watch configmaps"}
+        kube.break_watches()
+        await trio.sleep(60)
+        assert value(mirror) is None
+        kube.absent = set()
+        await trio.sleep(60)
+        assert value(mirror) == "2", "it is installed again"
+
+
 class Refusing(FakeKube):
     """Every watch ends with an error at once, as far as a test says so."""
 
