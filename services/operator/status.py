@@ -17,7 +17,7 @@ from services.operator.conditions import (
 )
 from services.operator.kinds import SERVICES, STATEFUL_SETS, Key, Object
 from services.operator.render.common import GATEWAY, KAFKA_PORT, METADATA, OWNER
-from services.operator.rolling import Blocked, Drain, Idle, Restart, Shrink, Step, Wait
+from services.operator.rolling import Blocked, Idle, Step, Wait
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def _roll_blocked(seen: Pass) -> Condition:
         case Blocked(pod=pod, why=why):
             text = f"pod {pod.name} was not drained: {why}"
             return Condition(type=ROLL_BLOCKED, holds=True, reason="DrainFailed", message=text)
-        case Drain() | Restart() | Shrink() if seen.holding:
+        case _ if seen.holding:
             text = "; ".join(seen.holding)
             return Condition(type=ROLL_BLOCKED, holds=True, reason="ApplyFailed", message=text)
         case _:
