@@ -31,7 +31,7 @@ from services.operator.kinds import (
 from services.operator.kube import Forbidden, Kube
 from services.operator.mirrors import Mirrors
 from services.operator.namesakes import namesake_of
-from services.operator.reconcile import Action, Apply, reconcile
+from services.operator.reconcile import Action, Apply, may_change, reconcile
 from services.operator.render.cluster import render
 from services.operator.render.common import (
     ADMIN_PORT,
@@ -184,7 +184,7 @@ class Clusters:
     ) -> tuple[Step, int | None]:
         """The owners' next step, and how many replicas are held while some are still to be drained."""
         seen = observed.get(Key(STATEFUL_SETS.kind, cluster.namespace, f"{cluster.name}-{OWNER}"))
-        if seen is None:
+        if seen is None or not may_change(seen, name=cluster.name, uid=cluster.uid):
             return Idle(), None
         pods = list(self._mirrors.items(PODS, cluster.namespace, selector(cluster, OWNER)))
         owners = owners_of(seen, pods)

@@ -59,9 +59,7 @@ def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name
         Delete(key=key_of(item), uid=item["metadata"]["uid"])
         for item in sorted(unwanted, key=lambda item: (item["kind"] != AUTOSCALERS.kind, key_of(item)))
     ]
-    foreign = [
-        key for key in wanted if key in observed and not _may_change(observed[key], name=name, uid=uid)
-    ]
+    foreign = [key for key in wanted if key in observed and not may_change(observed[key], name=name, uid=uid)]
     applies: list[Apply] = []
     for key, item in wanted.items():
         seen = observed.get(key)
@@ -77,7 +75,7 @@ def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name
     return Plan(actions=(*deletes, *applies), foreign=tuple(foreign))
 
 
-def _may_change(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
+def may_change(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
     """Ours by label, and no other controller's: one that a person labelled for us may be taken over."""
     controllers = [each for each in item["metadata"].get("ownerReferences") or () if each.get("controller")]
     return (
@@ -91,7 +89,7 @@ def _is_made_here(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
     """Made for this cluster and not only labelled for it; and not going already."""
     owners = item["metadata"].get("ownerReferences") or ()
     return (
-        _may_change(item, name=name, uid=uid)
+        may_change(item, name=name, uid=uid)
         and any(each.get("uid") == uid for each in owners)
         and not item["metadata"].get("deletionTimestamp")
     )

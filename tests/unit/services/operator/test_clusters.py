@@ -20,6 +20,7 @@ from services.operator.kinds import (
 )
 from services.operator.kube import HANDOVER_MANAGER, MANAGER
 from services.operator.namesakes import namesake_of
+from services.operator.render.common import MANAGED_BY_LABEL
 from tests.unit.services.operator.fake_kube import FakeKube
 from tests.unit.services.operator.making import NAMESPACE, cluster_object
 from tests.unit.services.operator.running import DrainingOwners, World, running
@@ -352,6 +353,35 @@ async def test_what_owners_need_and_can_not_be_applied_stops_their_roll_and_says
         await world.wait(lambda: len(world.owners.drained) == 3 and not world.holds(ROLL_BLOCKED))
 
 
+async def test_an_owners_stateful_set_that_is_refused_is_said_to_stop_their_roll(
+    autojump_clock: object,
+) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        world.kube.forbidden = {"patch statefulsets"}
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: world.holds(ROLL_BLOCKED))
+        assert f"StatefulSet default/{OWNERS.name}" in world.condition(ROLL_BLOCKED)["message"]
+
+
+async def test_owners_of_a_stateful_set_that_is_left_alone_are_left_alone(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY) and not world.holds(PROGRESSING))
+        before = owner_uids(world)
+
+        def take(item: Object) -> None:
+            del item["metadata"]["labels"][MANAGED_BY_LABEL]
+            item["spec"]["template"]["spec"]["containers"][0]["image"] = "theirs"
+
+        world.kube.change(OWNERS, take)
+        await world.wait(lambda: world.condition(READY)["reason"] == "NameTaken")
+        await world.settle()
+        assert owner_uids(world) == before
+        assert world.owners.drained == []
+
+
 async def test_an_api_server_that_restarts_and_forgets(autojump_clock: object) -> None:
     async with running() as world:
         world.kube.put(cluster_object())
@@ -484,6 +514,23 @@ async def test_the_bootstrap_address_is_one_that_listens(
         await world.wait(lambda: world.holds(READY))
         assert world.kube.objects()[BROKER]["spec"]["ports"][0]["port"] == port
         assert world.kube.objects()[CLUSTER]["status"]["bootstrap"] == f"kafka-broker.default.svc:{port}"
+
+
+@pytest.mark.parametrize("name", ["dbg", "gateway-debug-40"])
+async def test_a_pod_with_a_gateways_labels_is_no_gateway(autojump_clock: object, name: str) -> None:
+    """As `kubectl debug --copy-to --keep-labels` makes one."""
+    async with running() as world:
+        external = {"host": "k{index}.example.com"}
+        world.kube.put(cluster_object({"listeners": {"advertisedMode": "instance", "external": external}}))
+        await world.wait(lambda: world.holds(READY) and not world.holds(PROGRESSING))
+        services = set(world.kube.objects(SERVICES))
+        copied = world.controllers.pods(world.kube.objects()[GATEWAYS])[0]
+        labels = copied["metadata"]["labels"]
+        metadata = {"name": name, "namespace": NAMESPACE, "labels": labels, "ownerReferences": []}
+        world.kube.put({"apiVersion": "v1", "kind": PODS.kind, "metadata": metadata})
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: rolled(world))
+        assert set(world.kube.objects(SERVICES)) == services
 
 
 async def test_a_gateway_keeps_its_own_service_until_it_is_gone(autojump_clock: object) -> None:
