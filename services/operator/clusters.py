@@ -285,7 +285,8 @@ class Clusters:
         pod = step.pod
         if not pod.told_to_drain:
             told = {TOLD_TO_DRAIN: str(pod.life.restarts)}
-            await self._kube.merge(key, {"metadata": {"uid": pod.life.uid, "annotations": told}})
+            mark = {"resourceVersion": pod.version, "annotations": told}
+            await self._kube.merge(key, {"metadata": mark})
             await self._reporter.event(item, "OwnerDraining", f"{pod.name}: {step.reason}")
         address = f"[{pod.ip}]:{ADMIN_PORT}" if ":" in pod.ip else f"{pod.ip}:{ADMIN_PORT}"
         outcome = await self._drainer.drain(address, reason=step.reason)
@@ -295,8 +296,7 @@ class Clusters:
         if isinstance(outcome, DrainFailed):
             self._failed_at[pod.life] = trio.current_time()
             if outcome.refused and not pod.told_to_drain:
-                untold = {"uid": pod.life.uid, "annotations": {TOLD_TO_DRAIN: None}}
-                await self._kube.merge(key, {"metadata": untold})
+                await self._kube.merge(key, {"metadata": {"annotations": {TOLD_TO_DRAIN: None}}})
         else:
             doing.again = True
             await self._reporter.event(item, "OwnerDrained", pod.name)

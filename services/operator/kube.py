@@ -70,7 +70,7 @@ class Kube(Protocol):
         ...
 
     async def merge(self, key: Key, patch: Mapping[str, object]) -> Object:
-        """A JSON merge patch (RFC 7386), guarded by a resourceVersion (Fenced) or a uid (Invalid) in it."""
+        """A JSON merge patch (RFC 7386), guarded by a resourceVersion in it."""
         ...
 
     async def delete(self, key: Key, *, uid: str) -> None:

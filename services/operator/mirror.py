@@ -1,9 +1,9 @@
 """A mirror of one kind's objects, kept by list and watch.
 
 Owns: the objects last heard of, the stream's life. Does not own: what a change means.
-Rules: 1 a stream that ends is resumed after the last version; 410 and 404 list again; 2 what is not allowed is
-tried again, and said in `missing`; only a list says that a kind is not installed; 3 an outage of the API server
-leaves the mirror as it was.
+Rules: 1 a stream that ends is resumed after the last version; 410 and 404 list again; 2 what is not allowed
+is tried again, and said in `missing`; only a list says that a kind is not installed; 3 an outage of the API
+server leaves the mirror as it was.
 """
 
 from collections.abc import Callable, Iterator

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from services.operator.kinds import GROUP, controller_of
+from services.operator.render.common import OWNER
 
 TOLD_TO_DRAIN = f"{GROUP}/told-to-drain"
-"""Annotation of a pod, written before it is asked to drain: its restarts at that time."""
+"""Annotation of a pod, written before it is asked to drain: its container's restarts at that time."""
 
 
 class Life(NamedTuple):
-    """One life of the process in a pod."""
+    """One life of the owner's process in its pod."""
 
     uid: str
     restarts: int
@@ -30,6 +31,7 @@ class Life(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pod:
     name: str
+    version: str
     life: Life
     ordinal: int
     revision: str
@@ -214,9 +216,11 @@ def ordinal_of(pod: Mapping[str, Any]) -> int:
 def _pod(item: Mapping[str, Any]) -> Pod:
     metadata, status = item["metadata"], item.get("status") or {}
     containers = status.get("containerStatuses") or ()
-    life = Life(metadata["uid"], sum(each.get("restartCount", 0) for each in containers))
+    container = next((each for each in containers if each["name"] == OWNER), {})
+    life = Life(metadata["uid"], container.get("restartCount", 0))
     return Pod(
         name=metadata["name"],
+        version=metadata["resourceVersion"],
         life=life,
         ordinal=ordinal_of(item),
         revision=(metadata.get("labels") or {}).get("controller-revision-hash", ""),
@@ -225,6 +229,6 @@ def _pod(item: Mapping[str, Any]) -> Pod:
             each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
         ),
         deleting=bool(metadata.get("deletionTimestamp")),
-        served=any(each.get("started") for each in containers),
+        served=bool(container.get("started")),
         told_to_drain=(metadata.get("annotations") or {}).get(TOLD_TO_DRAIN) == str(life.restarts),
     )

@@ -394,7 +394,9 @@ class FakeControllers:
 
     def _add_pod(self, key: Key, item: Object, index: int, revision: str) -> None:
         self._made += 1
-        labels = {**item["spec"]["template"]["metadata"]["labels"], "controller-revision-hash": revision}
+        template = item["spec"]["template"]
+        labels = {**template["metadata"]["labels"], "controller-revision-hash": revision}
+        running = {"started": True, "restartCount": 0}
         self._kube.put(
             {
                 "apiVersion": "v1",
@@ -411,7 +413,9 @@ class FakeControllers:
                 "status": {
                     "podIP": f"10.0.0.{self._made}",
                     "conditions": [{"type": "Ready", "status": "True"}],
-                    "containerStatuses": [{"name": "main", "started": True, "restartCount": 0}],
+                    "containerStatuses": [
+                        {"name": each["name"], **running} for each in template["spec"]["containers"]
+                    ],
                 },
             },
             manager="controller",

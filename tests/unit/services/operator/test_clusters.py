@@ -1,5 +1,6 @@
 """A cluster from nothing to rolled, with everything that the API server and the owners can do wrong."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from services.operator.kinds import (
 from services.operator.kube import HANDOVER_MANAGER, MANAGER
 from services.operator.namesakes import namesake_of
 from services.operator.render.common import MANAGED_BY_LABEL
-from tests.unit.services.operator.fake_kube import FakeKube
+from tests.unit.services.operator.fake_kube import FakeControllers, FakeKube
 from tests.unit.services.operator.making import NAMESPACE, cluster_object
 from tests.unit.services.operator.running import DrainingOwners, World, running
 
@@ -380,6 +381,34 @@ async def test_owners_of_a_stateful_set_that_is_left_alone_are_left_alone(autoju
         await world.settle()
         assert owner_uids(world) == before
         assert world.owners.drained == []
+
+
+class ReplacedOnce(FakeKube):
+    """A pod goes and is made anew between the look at it and its annotation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.controllers = FakeControllers(self)
+        self.replaced = False
+
+    async def merge(self, key: Key, patch: Mapping[str, object]) -> Object:
+        if key.kind == PODS.kind and not self.replaced:
+            self.replaced = True
+            self.delete_now(key)
+            self.controllers.step()
+        return await super().merge(key, patch)
+
+
+async def test_a_pod_that_was_replaced_meanwhile_is_no_news(autojump_clock: object) -> None:
+    kube = ReplacedOnce()
+    async with running(World(kube)) as world:
+        world.controllers = kube.controllers
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: rolled(world) and not world.holds(PROGRESSING))
+        assert kube.replaced
+        assert "ApplyFailed" not in {reason for reason, _message in events(world)}
 
 
 async def test_an_api_server_that_restarts_and_forgets(autojump_clock: object) -> None:

@@ -31,6 +31,7 @@ def pod(
 ) -> Pod:
     return Pod(
         name=f"owner-{ordinal}",
+        version="1",
         life=Life(uid or f"uid-{ordinal}", 0),
         ordinal=ordinal,
         revision=revision,
@@ -206,6 +207,7 @@ def test_objects_are_read() -> None:
         "metadata": {
             "name": "kafka-partition-owner-10",
             "uid": "u",
+            "resourceVersion": "7",
             "labels": {"controller-revision-hash": "old"},
             "annotations": {TOLD_TO_DRAIN: "2"},
             "ownerReferences": [{"uid": "set", "controller": True}],
@@ -213,7 +215,10 @@ def test_objects_are_read() -> None:
         "status": {
             "podIP": "10.0.0.1",
             "conditions": [{"type": "Ready", "status": "True"}],
-            "containerStatuses": [{"restartCount": 3, "started": True}],
+            "containerStatuses": [
+                {"name": "proxy", "restartCount": 4, "started": False},
+                {"name": "partition-owner", "restartCount": 3, "started": True},
+            ],
         },
     }
     other = {"metadata": {"name": "kafka-partition-owner-1", "uid": "v"}}
