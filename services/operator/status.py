@@ -15,8 +15,8 @@ from services.operator.conditions import (
     Condition,
     merged,
 )
-from services.operator.kinds import SERVICES, STATEFUL_SETS, Key, Object
-from services.operator.render.common import GATEWAY, KAFKA_PORT, METADATA, OWNER
+from services.operator.kinds import SERVICES, STATEFUL_SETS, Key, Object, key_of
+from services.operator.render.common import GATEWAY, METADATA, OWNER
 from services.operator.rolling import Blocked, Idle, Step, Wait
 
 
@@ -134,7 +134,7 @@ def cluster_status(
 ) -> dict[str, Any]:
     """The whole status; the same world gives the same one."""
     metadata = item["metadata"]
-    before = (item.get("status") or {}).get("conditions") or ()
+    before = item.get("status") or {}
     generation = metadata.get("generation", 1)
     counts = {}
     for field, component in (("gateways", GATEWAY), ("owners", OWNER), ("metadata", METADATA)):
@@ -143,15 +143,16 @@ def cluster_status(
         if seen is not None:
             ready, asked = _ready_of(seen)
             counts[field] = f"{ready}/{asked}"
-    broker = f"{metadata['name']}-broker"
-    ports = [
-        each["spec"]["ports"][0]["port"]
-        for each in desired
-        if each["kind"] == SERVICES.kind and each["metadata"]["name"] == broker
-    ]
+    # Where nothing is made of the spec, what was made before it stays.
+    known = {"bootstrap": before["bootstrap"]} if "bootstrap" in before else {}
+    broker = Key(SERVICES.kind, metadata["namespace"], f"{metadata['name']}-broker")
+    for each in desired:
+        if key_of(each) == broker:
+            port = each["spec"]["ports"][0]["port"]
+            known = {"bootstrap": f"{broker.name}.{broker.namespace}.svc:{port}"}
     return {
         "observedGeneration": generation,
-        "bootstrap": f"{broker}.{metadata['namespace']}.svc:{ports[0] if ports else KAFKA_PORT}",
+        **known,
         **counts,
-        "conditions": merged(before, said, generation=generation, now_ms=now_ms),
+        "conditions": merged(before.get("conditions") or (), said, generation=generation, now_ms=now_ms),
     }
