@@ -39,6 +39,7 @@ from services.operator.render.common import (
     INSTANCE_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    METADATA,
     OWNER,
     Context,
     selector,
@@ -95,7 +96,7 @@ class _Doing:
 
 
 def _owners_need(key: Key, cluster: Cluster) -> bool:
-    """Whether owners are left as they are while this object can't be read or written."""
+    """Whether owners are left as they are in a look that changed this object, or can't read or write it."""
     names = (f"{cluster.name}-config", f"{cluster.name}-{OWNER}")
     return key.kind == PODS.kind or (key.kind in _OWNERS_ARE_MADE_OF and key.name in names)
 
@@ -146,7 +147,7 @@ class Clusters:
         for action in plan.actions:
             await self._do(action, doing)
         await self._tell_shrunk(item, step, observed, doing)
-        if not doing.changed and not any(_owners_need(each, cluster) for each in doing.failed):
+        if not any(_owners_need(each, cluster) for each in doing.changed | doing.failed):
             await self._advance(item, step, doing)
             step, _ = self._owners_step(key, cluster, observed)
         seen = Pass(
@@ -173,10 +174,13 @@ class Clusters:
         }
 
     def _gateways(self, cluster: Cluster, observed: Mapping[Key, Object]) -> int:
-        """How many there are; those that leave included."""
-        seen = observed.get(Key(STATEFUL_SETS.kind, cluster.namespace, f"{cluster.name}-{GATEWAY}"))
+        """How many there are, those that leave included; where they can't be seen, how many have a Service."""
+        name = f"{cluster.name}-{GATEWAY}"
+        seen = observed.get(Key(STATEFUL_SETS.kind, cluster.namespace, name))
+        if seen is None or self._mirrors.missing(PODS.kind, cluster.namespace) is not None:
+            return sum(key.kind == SERVICES.kind and key.name.startswith(f"{name}-") for key in observed)
         pods = self._mirrors.items(PODS, cluster.namespace, selector(cluster, GATEWAY))
-        made = [pod for pod in pods if seen is not None and controller_of(pod) == seen["metadata"]["uid"]]
+        made = (pod for pod in pods if controller_of(pod) == seen["metadata"]["uid"])
         return max((ordinal_of(pod) + 1 for pod in made), default=0)
 
     def _owners_step(
@@ -221,15 +225,24 @@ class Clusters:
             for kind in MADE
             for item in self._mirrors.items(kind, cluster.namespace, labels)
         }
-        for key in map(key_of, desired):
+        wanted = [key_of(item) for item in desired]
+        for key in dict.fromkeys((*wanted, *self._unlisted_autoscalers(cluster))):
             if key not in observed:
                 try:
                     observed[key] = await self._kube.get(key)
                 except NotFound:
                     continue
                 except KafscaleError as error:
-                    doing.fail(error, key)
+                    if key in wanted or not isinstance(error, Forbidden):
+                        doing.fail(error, key)
         return observed
+
+    def _unlisted_autoscalers(self, cluster: Cluster) -> list[Key]:
+        """One that is there sets the count again, wanted or not."""
+        if self._mirrors.missing(AUTOSCALERS.kind, cluster.namespace) is None:
+            return []
+        names = (f"{cluster.name}-{component}" for component in (GATEWAY, OWNER, METADATA))
+        return [Key(AUTOSCALERS.kind, cluster.namespace, name) for name in names]
 
     def _note_unseen(self, cluster: Cluster, desired: Sequence[Object], doing: _Doing) -> None:
         kinds = {item["kind"] for item in desired} | {PODS.kind}

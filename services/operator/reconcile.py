@@ -67,7 +67,7 @@ def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name
             continue
         if seen is not None and seen["metadata"].get("deletionTimestamp"):
             continue  # it comes back when it is gone
-        after = [each.key for each in deletes if _scales(each.key, key)]
+        after = [key._replace(kind=AUTOSCALERS.kind)] if "replicas" in item.get("spec", {}) else []
         if seen is not None and _gives_up_replicas(item, seen):
             applies.append(_held_replicas(seen))
             after.append(key)
@@ -93,10 +93,6 @@ def _is_made_here(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
         and any(each.get("uid") == uid for each in owners)
         and not item["metadata"].get("deletionTimestamp")
     )
-
-
-def _scales(autoscaler: Key, target: Key) -> bool:
-    return autoscaler.kind == AUTOSCALERS.kind and target == autoscaler._replace(kind=STATEFUL_SETS.kind)
 
 
 def _gives_up_replicas(item: Object, seen: Mapping[str, Any]) -> bool:

@@ -9,7 +9,9 @@ import trio
 from libs.model.errors import Fenced, NotFound, Reason, Unavailable
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY, ROLL_BLOCKED
 from services.operator.kinds import (
+    AUTOSCALERS,
     CLUSTERS,
+    DISRUPTION_BUDGETS,
     EVENTS,
     PODS,
     SERVICE_MONITORS,
@@ -276,6 +278,23 @@ async def test_while_an_hpa_can_not_be_deleted_its_count_stays(autojump_clock: o
         await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 8)
 
 
+async def test_an_hpa_that_may_not_be_listed_is_not_taken_for_gone(autojump_clock: object) -> None:
+    async with running() as world:
+        world.kube.put(cluster_object({"owner": {"autoscaling": {"maxReplicas": 9}}}))
+        await world.wait(lambda: world.holds(READY))
+        set_replicas(world, 7)
+        await world.settle()
+        world.kube.forbidden = {f"{verb} horizontalpodautoscalers" for verb in ("list", "watch", "delete")}
+        world.kube.break_watches()
+        await world.settle(60)
+        set_spec(world, owner={"replicas": 8})
+        await world.settle(60)
+        assert world.kube.objects()[OWNERS]["spec"]["replicas"] == 7
+        world.kube.forbidden -= {"delete horizontalpodautoscalers"}
+        await world.wait(lambda: world.kube.objects()[OWNERS]["spec"]["replicas"] == 8)
+        assert not world.kube.objects(AUTOSCALERS)
+
+
 async def test_missing_permissions_are_a_condition_that_says_which(autojump_clock: object) -> None:
     async with running() as world:
         world.kube.forbidden = {"patch statefulsets", "list poddisruptionbudgets"}
@@ -381,6 +400,25 @@ async def test_owners_of_a_stateful_set_that_is_left_alone_are_left_alone(autoju
         await world.settle()
         assert owner_uids(world) == before
         assert world.owners.drained == []
+
+
+class Rewritten(FakeKube):
+    """Another controller changes a budget back as soon as it is applied."""
+
+    async def apply(self, item: Object, *, manager: str = MANAGER, subresource: str = "") -> Object:
+        applied = await super().apply(item, manager=manager, subresource=subresource)
+        if item["kind"] == DISRUPTION_BUDGETS.kind:
+            await trio.sleep(1)
+            self.put({**applied, "spec": {**applied["spec"], "maxUnavailable": 9}}, manager="theirs")
+        return applied
+
+
+async def test_a_budget_that_somebody_changes_back_for_ever_stops_no_roll(autojump_clock: object) -> None:
+    async with running(World(Rewritten())) as world:
+        world.kube.put(cluster_object())
+        await world.wait(lambda: world.holds(READY))
+        set_spec(world, image="kafscale:next")
+        await world.wait(lambda: rolled(world))
 
 
 class ReplacedOnce(FakeKube):
@@ -562,6 +600,23 @@ async def test_a_pod_with_a_gateways_labels_is_no_gateway(autojump_clock: object
         assert set(world.kube.objects(SERVICES)) == services
 
 
+async def test_while_gateways_can_not_be_seen_their_services_stay(autojump_clock: object) -> None:
+    async with running() as world:
+        external = {"host": "k{index}.example.com"}
+        listeners = {"advertisedMode": "instance", "external": external}
+        world.kube.put(cluster_object({"listeners": listeners, "gateway": {"replicas": 3}}))
+        await world.wait(lambda: world.holds(READY))
+        services = set(world.kube.objects(SERVICES))
+        world.kube.forbidden = {"list pods", "watch pods"}
+        world.kube.break_watches()
+        await world.settle(60)
+        set_spec(world, gateway={"replicas": 2})
+        await world.settle(60)
+        assert set(world.kube.objects(SERVICES)) == services
+        world.kube.forbidden = set()
+        await world.wait(lambda: len(world.kube.objects(SERVICES)) == len(services) - 1)
+
+
 async def test_a_gateway_keeps_its_own_service_until_it_is_gone(autojump_clock: object) -> None:
     third = Key(SERVICES.kind, NAMESPACE, "kafka-gateway-2")
     async with running() as world:
@@ -583,6 +638,16 @@ async def test_a_spec_that_can_not_be_obeyed_is_a_condition(autojump_clock: obje
         world.kube.put(cluster_object({"etcd": {}}))
         await world.wait(lambda: world.condition(READY)["reason"] == "InvalidSpec")
         assert "etcd.endpoints or etcd.managed" in world.condition(READY)["message"]
+
+
+async def test_a_spec_that_can_not_be_obeyed_leaves_the_bootstrap_address(autojump_clock: object) -> None:
+    async with running() as world:
+        external = {"host": "kafka.example.com", "port": 443}
+        world.kube.put(cluster_object({"listeners": {"external": external}}))
+        await world.wait(lambda: world.holds(READY))
+        set_spec(world, etcd={})
+        await world.wait(lambda: world.condition(READY)["reason"] == "InvalidSpec")
+        assert world.kube.objects()[CLUSTER]["status"]["bootstrap"] == "kafka-broker.default.svc:443"
 
 
 async def test_a_cluster_that_is_deleted_takes_its_objects_along(autojump_clock: object) -> None:
