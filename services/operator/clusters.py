@@ -174,7 +174,7 @@ class Clusters:
         }
 
     def _gateways(self, cluster: Cluster, observed: Mapping[Key, Object]) -> int:
-        """How many there are, those that leave included; where they can't be seen, how many have a Service."""
+        """How many there are, those that leave included; unseen, those that have a Service."""
         name = f"{cluster.name}-{GATEWAY}"
         seen = observed.get(Key(STATEFUL_SETS.kind, cluster.namespace, name))
         if seen is None or self._mirrors.missing(PODS.kind, cluster.namespace) is not None:

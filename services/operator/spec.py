@@ -28,7 +28,10 @@ def _requests(cpu: str, memory: str) -> Any:
 
 
 class Autoscaling(Model):
-    """Percentages are of what is requested; 0: not looked at. A service adds metrics of its own."""
+    """Percentages are of what is requested; 0: not looked at. A service adds metrics of its own.
+
+    The CRD refuses one without any target; the API server takes CPU for one that was stored before it did.
+    """
 
     min_replicas: int = Field(default=2, ge=1, le=1000)
     max_replicas: int = Field(ge=1, le=1000)
@@ -41,15 +44,6 @@ class Autoscaling(Model):
         if self.min_replicas > self.max_replicas:
             raise ValueError("minReplicas must not be above maxReplicas")
         return self
-
-    @model_validator(mode="after")
-    def _has_a_target(self) -> Self:
-        if not any(self.model_dump(exclude=_NO_TARGETS).values()):
-            raise ValueError("say at least one target: the API server would take CPU by itself")
-        return self
-
-
-_NO_TARGETS = {"min_replicas", "max_replicas", "scale_down_stabilization_seconds"}
 
 
 class GatewayAutoscaling(Autoscaling):

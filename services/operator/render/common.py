@@ -67,7 +67,7 @@ def labels(cluster: Cluster, component: str) -> dict[str, str]:
 
 
 def pod_labels(cluster: Cluster, component: str) -> dict[str, str]:
-    """Without the version: a new operator restarts no pod whose image stays."""
+    """Without the version, so that a new one alone restarts no pod whose image stays."""
     return {key: value for key, value in labels(cluster, component).items() if key != LABEL + "version"}
 
 

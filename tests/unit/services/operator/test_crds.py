@@ -124,7 +124,6 @@ def test_it_is_structural_and_its_rules_have_messages(kind: Kind) -> None:
             "LoadBalancer",
         ),
         ({"owner": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}}, "minReplicas"),
-        ({"owner": {"autoscaling": {"maxReplicas": 5, "cpuPercent": 0, "memoryPercent": 0}}}, "target"),
         ({"owner": {"replicas": 0}}, "owner.replicas"),
         ({"config": {"defaultRetention": {"ms": 0}}}, "at least 1"),
         ({"config": {"defaultRetention": {"bytes": -2}}}, "config.defaultRetention.bytes"),

@@ -52,6 +52,13 @@ def test_names_are_those_of_the_plan() -> None:
     assert ("HorizontalPodAutoscaler", "kafka-gateway") not in names
 
 
+def test_autoscaling_without_a_target_is_left_to_the_api_server() -> None:
+    """The CRD refuses it now; one that is stored goes on, as before."""
+    autoscaling = {"maxReplicas": 5, "cpuPercent": 0, "memoryPercent": 0}
+    made = by_name({"owner": {"autoscaling": autoscaling}})
+    assert "metrics" not in made["HorizontalPodAutoscaler", "kafka-partition-owner"]["spec"]
+
+
 @given(spec=SPECS)
 @settings(max_examples=40, deadline=None)
 def test_every_field_is_one_that_kubernetes_has(spec: dict[str, Any]) -> None:
