@@ -96,6 +96,15 @@ def test_a_release_of_the_operator_alone_looks_at_every_cluster_that_it_makes(he
     }
 
 
+def test_a_release_of_the_operator_alone_looks_where_the_operator_does(helm: Helm) -> None:
+    values = SAMPLES / "values-operator.yaml"
+    sets = ("monitoring.serviceMonitor.enabled=true", "operator.watchNamespaces={one,two}")
+    arguments = [argument for each in sets for argument in ("--set", each)]
+    rendered = helm.render("--values", str(values), *arguments)
+    monitor = rendered.one("ServiceMonitor", f"{RELEASE}-metrics")["spec"]
+    assert monitor["namespaceSelector"] == {"matchNames": ["one", "two"]}
+
+
 def test_the_dashboard_is_found_and_whole(helm: Helm) -> None:
     found = helm.render_file("default").one("ConfigMap", "events-dashboard")
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
