@@ -171,9 +171,9 @@ def global_schema() -> Schema:
 
 def section(service: str) -> Schema:
     """One service's values."""
-    policy = {"enabled": SWITCH, "metricsFrom": LIST}
-    if service in ("partition-owner", "metadata"):
-        policy["peers"] = LIST  # who may connect to 9094, which the others don't have
+    # Who may connect to 9094, which two of them don't have: there an older release's default alone is taken.
+    peers = LIST if service in ("partition-owner", "metadata") else LIST | {"maxItems": 0}
+    policy = {"enabled": SWITCH, "metricsFrom": LIST, "peers": peers}
     properties: dict[str, Schema] = {
         "replicas": count(0),
         "config": config(service),

@@ -24,8 +24,8 @@ from tests.support.charts import VALUES, Helm
         ("gateway.config.KAFSCALE_LEASE_SECONDS=9", ["gateway", "/config", "'KAFSCALE_LEASE_SECONDS'"]),
         ("metadata.config.KAFSCALE_LEASE_SECONDS=1", ["/config/KAFSCALE_LEASE_SECONDS", "want 2"]),
         ("monitoring.rules.enabled=true", ["/monitoring", "'rules' not allowed"]),
-        ("gateway.networkPolicy.peers={}", ["gateway", "/networkPolicy", "'peers' not allowed"]),
-        ("operator.networkPolicy.peers={}", ["operator", "/networkPolicy", "'peers' not allowed"]),
+        ("gateway.networkPolicy.peers={a}", ["gateway", "/networkPolicy/peers", "maxItems"]),
+        ("operator.networkPolicy.peers={a}", ["operator", "/networkPolicy/peers", "maxItems"]),
         ("tests.topic=a b", ["/tests/topic"]),
     ],
 )
@@ -33,6 +33,13 @@ def test_a_wrong_value_is_named(value: str, words: list[str], helm: Helm) -> Non
     said = helm.refusal("--values", str(VALUES / "default.yaml"), "--set", value)
     missing = [word for word in words if word not in said]
     assert not missing, said
+
+
+@pytest.mark.parametrize("service", ["gateway", "operator"])
+def test_an_older_releases_default_is_none(service: str, helm: Helm) -> None:
+    """`helm upgrade --reuse-values` brings it along."""
+    reused = f"{service}.networkPolicy.peers=[]"
+    helm.render("--values", str(VALUES / "default.yaml"), "--set-json", reused)
 
 
 @pytest.mark.parametrize(
