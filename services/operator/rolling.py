@@ -5,8 +5,8 @@ Rules: 1 nothing is begun while a pod is missing, going or not ready: one owner 
 goes only after its partitions are handed over; a drain that fails stops all of it and says which pod and why;
 3 what was drained is known by the pod's uid and restarts: a restarted container is given partitions again;
 4 a pod that never served has nothing to hand over, and one that is alone has nobody to hand it to;
-5 a pod that was told to drain gets no partitions in this life: one that is to stay after all is restarted,
-and before others leave, who would have no heir.
+5 a pod that was told to drain gets no partitions until it registers a new session, which a restart makes
+sure of: one that is to stay after all is restarted, and before others leave, who would have no heir.
 What came of a drain is kept in memory only: draining an owner again that has nothing is answered at once.
 """
 
