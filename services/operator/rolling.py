@@ -216,7 +216,7 @@ def ordinal_of(pod: Mapping[str, Any]) -> int:
 def _pod(item: Mapping[str, Any]) -> Pod:
     metadata, status = item["metadata"], item.get("status") or {}
     containers = status.get("containerStatuses") or ()
-    container = next((each for each in containers if each["name"] == OWNER), {})
+    container: Mapping[str, Any] = next((each for each in containers if each["name"] == OWNER), {})
     life = Life(metadata["uid"], container.get("restartCount", 0))
     return Pod(
         name=metadata["name"],
