@@ -4,6 +4,8 @@ import pytest
 
 from libs.objectstore.port import ObjectStore
 from tests.contract.objectstore.cases import Contract, listed, put_all
+from tests.contract.objectstore.conftest import BUCKET
+from tests.support.servers import Minio
 
 
 class DeepNames:
@@ -58,6 +60,14 @@ class TestS3(Contract):
 
 
 class TestEncryptedS3(Contract):
+    """Each test ends with a look at what it left: all of it has to be encrypted with the key."""
+
+    async def test_there_is_something_to_look_at(self, store: ObjectStore, minio: Minio) -> None:
+        await store.put_if_absent("kept/secret", b"x")
+        await store.put("kept/replaced", b"x")
+        keys = {name: key for name, key in minio.kms_keys(BUCKET).items() if "/kept/" in name}
+        assert list(keys.values()) == [f"arn:aws:kms:{minio.kms_key}"] * 2
+
     @pytest.fixture
     def store(self, encrypted_store: ObjectStore) -> ObjectStore:
         return encrypted_store

@@ -32,19 +32,6 @@ BUGS = (
         changes=(Change(_ASSEMBLER, "producer_runs=trimmed(group.runs),", "producer_runs=(),"),),
     ),
     PlantedBug(
-        name="producers_aged_by_the_time_of_day",
-        rule="promise 5",
-        checker="p3_no_holes",
-        what="producers are forgotten by the wall clock, which jumps",
-        changes=(
-            Change(
-                _FLUSHER,
-                "                now=now,\n",
-                "                now=self._clock.now_ms() / 1000,\n",
-            ),
-        ),
-    ),
-    PlantedBug(
         name="duplicates_appended",
         rule="3",
         checker="p3_no_holes",
