@@ -98,7 +98,7 @@ format: setup ## rewrite the code the way lint wants it
 check-build: setup ## the BUILD files' rules, with Pants (needs a Python 3.9)
 	@$(PY) -m tools.check_build
 
-test: prerequisites setup tools lint check-build ## everything that must be green (cold: up to 45 minutes)
+test: prerequisites setup tools lint check-build ## everything that must be green (cold: up to 55 minutes)
 	@$(PY) -m pytest
 
 test-fast: setup ## unit tests and walks, under a minute
