@@ -27,6 +27,7 @@ def world() -> Iterator[World]:
 def operator(world: World) -> str:
     """The operator from the chart, with CRDs; its namespace."""
     namespace = "kafscale-system"
+    world.add_namespace(namespace)
     world.helm(
         *(
             "upgrade",
@@ -35,7 +36,6 @@ def operator(world: World) -> str:
             str(SAMPLES.parent / "kafscale"),
             "--namespace",
             namespace,
-            "--create-namespace",
         ),
         *("--values", str(SAMPLES / "values-operator.yaml"), "--wait", "--timeout", "240s"),
         *("--set", f"operator.config.KAFSCALE_OPERATOR_DRAIN_SECONDS={DRAIN_SECONDS}"),

@@ -17,8 +17,7 @@ def test_all_of_it_would_be_applied(
 ) -> None:
     rendered = world.helm("template", "events", str(CHART), "--namespace", "default", "--values", str(values))
     for namespace in ("kafka", "streams"):  # of some values' own choice
-        if world.get(f"/api/v1/namespaces/{namespace}") is None:
-            world.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        world.add_namespace(namespace)
     items = [item for item in yaml.safe_load_all(rendered) if item]
     assert items
     told = world.kubectl(

@@ -136,10 +136,15 @@ class World:
 
     # What a cluster needs.
 
+    def add_namespace(self, namespace: str) -> None:
+        """One that takes pods of the strictest standard only; nothing where it is there."""
+        if self.get(f"/api/v1/namespaces/{namespace}") is None:
+            labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+            self.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace, "labels": labels}})
+
     def make_namespace(self, namespace: str, bucket: str) -> None:
         """With the secret of the object store, and a bucket."""
-        if self.get(f"/api/v1/namespaces/{namespace}") is None:
-            self.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        self.add_namespace(namespace)
         self.minio.create_bucket(bucket)
         keys = {
             "KAFSCALE_S3_ACCESS_KEY": self.minio.access_key,
