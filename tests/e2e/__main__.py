@@ -26,6 +26,7 @@ from tools.toolchain import cache_dir, prometheus_crds, tool_path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TAG = "e2e"
+_TARGETS = (ALL, ETCD, "gateway", "partition-owner", "metadata")
 _PROGRAMS = ("buildah", *PROGRAMS, "ip", "unshare", "nsenter", "setpriv", "mount", "hostname")
 _TOOLS = (
     "kube-apiserver",
@@ -70,8 +71,7 @@ def _prepare_and_run(pytest_arguments: Sequence[str]) -> int:
     import_bases(buildah)
     _say("building the images")
     names = [
-        build(buildah, target, base=BASE_IMAGE, build_base=BUILD_BASE_IMAGE, tag=_TAG)
-        for target in (ALL, ETCD)
+        build(buildah, target, base=BASE_IMAGE, build_base=BUILD_BASE_IMAGE, tag=_TAG) for target in _TARGETS
     ]
     with ExitStack() as stack:
         images = [stack.enter_context(mounted(buildah, name)) for name in names]

@@ -1,4 +1,7 @@
-"""Gateways advertised one by one, behind TLS: clients reach each by a name that its certificate has."""
+"""Gateways advertised one by one, behind TLS: clients reach each by a name that its certificate has.
+
+Each service runs in the image of its own here, where all other tests take the one of all.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -47,9 +50,9 @@ def cluster(
     one = {"replicas": 1, "resources": SMALL}
     spec = cluster_spec(
         NAMESPACE,
-        gateway={"replicas": len(GATEWAYS), "resources": SMALL},
-        owner=one,
-        metadata=one,
+        gateway={"replicas": len(GATEWAYS), "resources": SMALL, "image": "kafscale-gateway"},
+        owner={**one, "image": "kafscale-partition-owner"},
+        metadata={**one, "image": "kafscale-metadata"},
         listeners={"advertisedMode": "instance", "tlsSecret": "listener"},
     )
     with open_cluster(world, NAMESPACE, NAME, spec) as made:
