@@ -2,7 +2,8 @@
 
 Owns: the state after healing. Does not own: healing (nemesis.py), reading (final.py), judging (checkers).
 Rules: 1 it comes before the last change of retention: what was acknowledged is still to be there; 2 a topic
-that goes meanwhile is left out: a request of the faulty times may land late.
+that goes meanwhile is left out: a request of the faulty times may land late; 3 nothing is read before
+everybody has heard who owns what: whoever was cut off a moment ago may serve what it had then.
 """
 
 from typing import Final
@@ -10,7 +11,6 @@ from typing import Final
 import trio
 from kio.schema.errors import ErrorCode
 
-from libs.model.cluster import Topic
 from libs.model.ids import TopicPartition
 from services.metadata import keys, stored
 from tests.sim.actors.client import Client
@@ -23,6 +23,8 @@ from tests.sim.world.world import World
 from tests.support.records import Record, encode_batch
 
 WRITE_SECONDS_MAX: Final = 120.0
+HEARD_SECONDS: Final = 20.0
+"""Longer than a lease and the longest pause before a watch is opened again, together."""
 
 
 class LastWriter(Client):
@@ -82,18 +84,21 @@ async def healed_state(world: World) -> HealedState:
     """To be called when all is well and nobody else produces."""
     writer, reader = LastWriter(world), FinalReader(world)
     written, reads = {}, {}
-    for topic in _topics(world):
-        for tp in partitions_of(topic):
-            written[tp] = await writer.write(tp, topic.name)
-            reads[tp] = await reader.read(tp, topic.name)
+    for tp, name in _partitions(world).items():
+        written[tp] = await writer.write(tp, name)
     writer.disconnect()
+    await trio.sleep(HEARD_SECONDS)
+    for tp, name in _partitions(world).items():
+        reads[tp] = await reader.read(tp, name)
     reader.disconnect()
-    there = {tp for topic in _topics(world) for tp in partitions_of(topic)}
+    there = _partitions(world)
     return HealedState(
         not_written={tp: why for tp, why in written.items() if why and tp in there},
         reads={tp: read for tp, read in reads.items() if tp in there},
     )
 
 
-def _topics(world: World) -> list[Topic]:
-    return [stored.topic(item).value for item in world.kv.items(keys.TOPICS)]
+def _partitions(world: World) -> dict[TopicPartition, str]:
+    """Of all topics that there are, with their names."""
+    topics = [stored.topic(item).value for item in world.kv.items(keys.TOPICS)]
+    return {tp: topic.name for topic in topics for tp in partitions_of(topic)}
