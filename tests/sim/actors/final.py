@@ -124,9 +124,7 @@ class FinalReader(Reader):
 
 async def end_state(world: World, groups: Iterable[GroupId], *, grace_seconds: float) -> EndState:
     """The world's last word; to be called when all is well."""
-    topics = [stored.topic(item).value for item in world.kv.items(keys.TOPICS)]
-    # What the admin was never told is there all the same: an answer that was lost, and nobody asked again.
-    world.topics = {topic.name: topic for topic in topics}
+    topics = topics_there(world)
     reader = FinalReader(world)
     reads = {}
     for topic in topics:
@@ -162,6 +160,16 @@ async def end_state(world: World, groups: Iterable[GroupId], *, grace_seconds: f
         collected=True,
         grace_seconds=grace_seconds,
     )
+
+
+def topics_there(world: World) -> list[Topic]:
+    """All topics, which the world's clients know of from now on.
+
+    What the admin was never told is there all the same: an answer that was lost, and nobody asked again.
+    """
+    topics = [stored.topic(item).value for item in world.kv.items(keys.TOPICS)]
+    world.topics = {topic.name: topic for topic in topics}
+    return topics
 
 
 def partitions_of(topic: Topic) -> list[TopicPartition]:

@@ -12,9 +12,8 @@ import trio
 from kio.schema.errors import ErrorCode
 
 from libs.model.ids import TopicPartition
-from services.metadata import keys, stored
 from tests.sim.actors.client import Client
-from tests.sim.actors.final import FinalReader, partitions_of
+from tests.sim.actors.final import FinalReader, partitions_of, topics_there
 from tests.sim.actors.kafka import Gone
 from tests.sim.actors.producer import UNKNOWN, produce_request
 from tests.sim.events import ProduceAcked, ProduceFailed, ProduceSent, ProduceUnknown
@@ -100,5 +99,4 @@ async def healed_state(world: World) -> HealedState:
 
 def _partitions(world: World) -> dict[TopicPartition, str]:
     """Of all topics that there are, with their names."""
-    topics = [stored.topic(item).value for item in world.kv.items(keys.TOPICS)]
-    return {tp: topic.name for topic in topics for tp in partitions_of(topic)}
+    return {tp: topic.name for topic in topics_there(world) for tp in partitions_of(topic)}
