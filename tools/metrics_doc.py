@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from opentelemetry.metrics import Counter, Histogram
-
 from libs.chassis.object_store import ObjectStoreMetrics
-from libs.telemetry.metrics import SECONDS_BUCKETS, Labels, Metrics
+from libs.telemetry.metrics import SECONDS_BUCKETS, Counter, Histogram, Labels, Metrics
 from services.gateway.metrics import show_consumer_lag
 from services.gateway.metrics import show_statistics as show_gateway
 from services.gateway.recorder import MetricsRecorder as GatewayRecorder

@@ -15,6 +15,18 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+__all__ = [
+    "BYTES_BUCKETS",
+    "CONTENT_TYPE",
+    "SECONDS_BUCKETS",
+    "Counter",
+    "Histogram",
+    "Labels",
+    "Metrics",
+    "Sample",
+    "Tally",
+]
+
 Labels = Mapping[str, str]
 
 SECONDS_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
