@@ -19,12 +19,11 @@ from libs.model.limits import CHAIN_INDEX_EVERY
 from libs.objectstore.port import ObjectStore
 from libs.segments.envelope import NeedMore
 from libs.segments.index import IndexedRange, IndexHead, index_start, parse_index_head, parse_index_part
-from libs.segments.keys import chain_index_key, chain_object_key, start_markers_prefix
-from libs.segments.marker import greatest_start
+from libs.segments.keys import chain_index_key, chain_object_key
 from libs.segments.wal import WalFooter, WalRange
 from services.partition_owner.byte_lru import ByteLru
 from services.partition_owner.chain_writer import read_chain_object
-from services.partition_owner.collection.chains import list_all
+from services.partition_owner.collection.chains import holds_void_seal
 from services.partition_owner.parallel import for_each
 
 _RANGE_BYTES = 400  # of one range with its run in memory, roughly
@@ -176,8 +175,7 @@ class FooterReader:
         if found is None:
             raise NotFound(f"the chain object {session}/{seq} is gone", reason=Reason.NO_SUCH_OBJECT)
         if not isinstance(found, WalFooter):
-            markers = await list_all(self._store, start_markers_prefix(session))
-            if seq < greatest_start(each.key for each in markers):  # void (rule 8): its sealer was late
+            if await holds_void_seal(self._store, session, ChainSeq(seq)):
                 raise NotFound(
                     f"the chain object {session}/{seq} is gone, a seal took its place",
                     reason=Reason.NO_SUCH_OBJECT,

@@ -57,7 +57,7 @@ def cut(
     pieces: list[memoryview] = []
     left_bytes = max_bytes
     for found, chunk in zip(places, chunks, strict=True):
-        _check(found, chunk)
+        check_place(found, chunk)
         begin = 0 if found.base_offset >= offset else _position_of(offset, found, chunk)
         size_bytes = chunk.nbytes - begin
         if size_bytes <= left_bytes:
@@ -71,7 +71,8 @@ def cut(
     return pieces
 
 
-def _check(found: Place, chunk: memoryview) -> None:
+def check_place(found: Place, chunk: memoryview) -> None:
+    """Raises Corrupt where these bytes are not what the place says."""
     if chunk.nbytes != found.size_bytes or chunk.nbytes < HEADER_BYTES:
         raise Corrupt(f"{found} has only {chunk.nbytes} of {found.size_bytes} bytes")
     base_offset, _ = _START.unpack_from(chunk, 0)

@@ -2,20 +2,23 @@
 
 Owns: where to look first, what counts as the end of the log. Does not own: the caches.
 Rules: 1 a reader at the end of the log finds everything in memory and never waits; 2 an object of the log's
-list that is gone means that the list is old: Moved, not Corrupt (design section 3, rule 16).
+list that is gone means that the list is old: Moved, not Corrupt (design section 3, rule 16); so does a seal
+that came to its place afterwards.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from libs.model.errors import Moved, NotFound
+from libs.model.errors import Corrupt, Moved, NotFound, Reason
+from libs.objectstore.port import ObjectStore
 from libs.segments.keys import chain_object_key
 from libs.segments.manifest import SegmentRef
 from services.partition_owner.cold_reads import ColdReads
+from services.partition_owner.collection.chains import holds_void_seal
 from services.partition_owner.log import LogRange, PartitionLog
 from services.partition_owner.parallel import for_each
 from services.partition_owner.partition import Partition
-from services.partition_owner.read_plan import Place, ranges_to_read
+from services.partition_owner.read_plan import Place, check_place, ranges_to_read
 from services.partition_owner.segment_reads import SegmentReads
 from services.partition_owner.tail_cache import TailCache
 
@@ -30,17 +33,19 @@ class Loaded(NamedTuple):
 
 
 class Reader:
-    """`read` by offset; `load_nowait` where all of it is in memory."""
+    """`read` by offset; `load_nowait` where all of it is in memory. `store`: what chains are written to."""
 
     def __init__(
         self,
         *,
+        store: ObjectStore,
         tail: TailCache,
         cold: ColdReads,
         segments: SegmentReads,
         near_tail_bytes: int,
         read_ahead_bytes: int,
     ) -> None:
+        self._store = store
         self._tail = tail
         self._cold = cold
         self._segments = segments
@@ -142,9 +147,7 @@ class Reader:
                 found.session, found.seq, position=found.position, size_bytes=found.size_bytes
             )
             if chunk is None:
-                chunk = await self._cold.read(
-                    _key(found), found.position, found.size_bytes, near_tail=near_tail
-                )
+                chunk = await self._read_cold(found, near_tail=near_tail)
             chunks[index] = chunk
 
         try:
@@ -152,6 +155,18 @@ class Reader:
         except NotFound as error:
             raise _old_list(error) from error
         return [chunks[index] for index in range(len(ranges))]
+
+    async def _read_cold(self, found: LogRange, *, near_tail: bool) -> memoryview:
+        try:
+            chunk = await self._cold.read(_key(found), found.position, found.size_bytes, near_tail=near_tail)
+            check_place(found, chunk)
+        except Corrupt as error:
+            if await holds_void_seal(self._store, found.session, found.seq):
+                raise NotFound(
+                    f"{_key(found)} is gone, a seal took its place", reason=Reason.NO_SUCH_OBJECT
+                ) from error
+            raise
+        return chunk
 
 
 def _key(found: LogRange) -> str:

@@ -214,6 +214,7 @@ async def open_partition_owner(  # noqa: PLR0913 - all that an owner needs from 
         stored = store if reads is None else reads
         cold = ColdReads(store=stored, limits=_cold_limits(options), nursery=nursery)
         reader = Reader(
+            store=store,
             tail=tail,
             cold=cold,
             segments=SegmentReads(

@@ -284,6 +284,7 @@ class Served:
             nursery=nursery,
         )
         self.reader = Reader(
+            store=store,
             tail=made.tail,
             cold=cold,
             segments=segments,

@@ -29,7 +29,12 @@ def fetcher_of(writing: Writing, nursery: trio.Nursery) -> tuple[Fetcher, Regist
     cold = ColdReads(store=writing.scripted, limits=LIMITS, nursery=nursery)
     segments = SegmentReads(store=writing.scripted, cold=cold, limits=SEGMENT_LIMITS, nursery=nursery)
     reader = Reader(
-        tail=TailCache(1 << 20), cold=cold, segments=segments, near_tail_bytes=1 << 20, read_ahead_bytes=0
+        store=writing.scripted,
+        tail=TailCache(1 << 20),
+        cold=cold,
+        segments=segments,
+        near_tail_bytes=1 << 20,
+        read_ahead_bytes=0,
     )
     fetcher = Fetcher(
         registry=registry, reader=reader, reply_budget=ByteBudget(1 << 20), recorder=writing.recorder
