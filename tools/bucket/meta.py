@@ -20,7 +20,11 @@ from libs.segments.keys import (
 from libs.segments.snapshot import Digest, parse_snapshot_part
 from libs.segments.store_id import parse_store_id
 from libs.segments.topic_object import Tombstone, TopicObject, parse_tombstone, parse_topic_object
+from services.partition_owner.parallel import for_each
 from tools.bucket.work import Work
+
+_READS_MAX = 1000
+"""How many objects are listed before they are read."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,34 +37,44 @@ class Meta:
 
 
 async def verify_meta(work: Work, prefix: str) -> Meta:
-    """Reads all of it, one object after the other: there are few."""
+    """Reads all of it: of deleted topics, too, an object or two stay."""
     meta = Meta()
-    parts: dict[SnapshotName, set[int]] = {}
+    to_read: list[ObjectInfo] = []
+
+    async def read(info: ObjectInfo) -> None:
+        if parse_topic_object_key(info.key) is not None:
+            await _topic(work, meta, info)
+        elif parse_tombstone_key(info.key) is not None:
+            await _tombstone(work, meta, info)
+        elif info.key == STORE_ID_KEY:
+            await _store_id(work, info)
+        work.done([info])
+
     async for info in work.objects(prefix):
         snapshot = parse_snapshot_key(info.key)
-        if snapshot is not None:
-            work.count("snapshot", info)
-            name, part = snapshot
-            if part is None:
-                meta.snapshots.append(name)
-            else:
-                parts.setdefault(name, set()).add(part)
-        elif parse_topic_object_key(info.key) is not None:
-            work.count("topic object", info)
-            await _topic(work, meta, info)
-        elif info.key == STORE_ID_KEY:
-            work.count("store id", info)
-            await _store_id(work, info)
-        elif parse_tombstone_key(info.key) is not None:
-            work.count("tombstone", info)
-            await _tombstone(work, meta, info)
-        else:
-            work.count("foreign", info)
-        work.done([info])
+        if snapshot is not None and snapshot[1] is None:
+            meta.snapshots.append(snapshot[0])
+        work.count(_kind(info.key), info)
+        to_read.append(info)
+        if len(to_read) == _READS_MAX:
+            await for_each(to_read, read, at_once_max=work.options.gets_max)
+            to_read = []
+    await for_each(to_read, read, at_once_max=work.options.gets_max)
     for name in list(meta.snapshots):
         if not await _snapshot(work, name):
             meta.snapshots.remove(name)
     return meta
+
+
+def _kind(key: str) -> str:
+    """What a report calls it."""
+    if parse_topic_object_key(key) is not None:
+        return "topic object"
+    if parse_tombstone_key(key) is not None:
+        return "tombstone"
+    if parse_snapshot_key(key) is not None:
+        return "snapshot"
+    return "store id" if key == STORE_ID_KEY else "foreign"
 
 
 async def _store_id(work: Work, info: ObjectInfo) -> None:

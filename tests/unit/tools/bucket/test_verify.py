@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
+from uuid import UUID
 
 import pytest
 import trio
@@ -10,6 +11,7 @@ from trio.testing import MockClock
 
 from libs.concurrency.clock import ManualClock
 from libs.model.cluster import Topic
+from libs.model.ids import TopicId, TopicName
 from libs.objectstore.memory import MemoryObjectStore
 from libs.segments.keys import chain_object_key, parse_start_marker_key, start_marker_key
 from libs.segments.marker import StartMarker, encode_start_marker
@@ -265,3 +267,20 @@ async def test_garbage_is_a_finding_only_where_it_is_asked_for(autojump_clock: M
         assert (await bucket.verify()).findings == ()
         report = await bucket.verify(options=Options(orphans=True))
         assert {finding.kind for finding in report.findings} <= {"orphans"}
+
+
+async def test_what_deleted_topics_left_is_read_many_at_a_time(autojump_clock: MockClock) -> None:
+    """Their objects stay for ever, and a GET takes its 30 ms."""
+
+    class SlowStore(MemoryObjectStore):
+        async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+            await trio.sleep(0.03)
+            return await super().get(key, start=start, length=length)
+
+    store = SlowStore(ManualClock())
+    for number in range(1, 2001):
+        await bury(store, Topic(name=TopicName("t"), topic_id=TopicId(UUID(int=number)), partitions=1))
+    began = trio.current_time()
+    report = await verify(store, None, options=Options(gets_max=20))
+    assert report.findings == ()
+    assert trio.current_time() - began < 2 * 2000 * 0.03 / 20
