@@ -20,7 +20,7 @@ from services.operator.links import Links
 from services.operator.mirrors import Mirrors
 from services.operator.reporting import Reporter
 from services.operator.spec import problems
-from services.operator.topic_spec import TopicResource, topic_of
+from services.operator.topic_spec import Announced, TopicResource, topic_of
 from services.operator.topics import (
     FINALIZER,
     Adopt,
@@ -103,13 +103,13 @@ class TopicControl:
         for _ in range(_STEPS_MAX):
             topic = made if made is not None or api is None else await api.describe(_name(look.resource))
             if topic is not None and key_of(look.item) in self._uncreated:
-                look.resource = look.resource.model_copy(update={"creating": False})
+                look.resource = look.resource.model_copy(update={"announced": None})
             rivals = [look.resource, *self._rivals(look.resource)]
             decision = decide(look.resource, topic, rivals=rivals, cluster_exists=cluster is not None)
             if isinstance(decision, Settled | Refuse | Conflict):
                 if not look.resource.deleting:
-                    creating = None if topic is None else False
-                    await self._report(look.item, topic, _said(decision, topic), creating=creating)
+                    said = _said(decision, topic)
+                    await self._report(look.item, topic, said, is_decided=topic is not None)
                 return None
             made = await self._do(decision, look, topic, api)
             if isinstance(decision, LetGo | Remove):
@@ -135,8 +135,10 @@ class TopicControl:
                 look.now_is(await self._finalizers(look.item, [*resource.finalizers, FINALIZER]))
             case Announce():
                 said = _not_ready("Creating", "")
-                look.now_is(await self._report(look.item, None, said, creating=True))
-                self._uncreated.add(key_of(look.item))
+                if resource.announced is None:  # else what was announced before may yet be created
+                    self._uncreated.add(key_of(look.item))
+                announced = resource.spec.announced()
+                look.now_is(await self._report(look.item, None, said, announced=announced))
             case Adopt():
                 look.now_is(await self._report(look.item, topic, _not_ready("Adopting", "")))
                 return topic
@@ -207,9 +209,17 @@ class TopicControl:
         return await self._kube.merge(key_of(item), patch)
 
     async def _report(
-        self, item: Object, topic: Topic | None, said: list[Condition], *, creating: bool | None = None
+        self,
+        item: Object,
+        topic: Topic | None,
+        said: list[Condition],
+        *,
+        announced: Announced | None = None,
+        is_decided: bool = False,
     ) -> Object:
-        status = topic_status(item, topic, said, creating=creating, now_ms=self._reporter.now_ms)
+        status = topic_status(
+            item, topic, said, announced=announced, is_decided=is_decided, now_ms=self._reporter.now_ms
+        )
         return await self._reporter.report(item, status, said)
 
 
@@ -218,10 +228,11 @@ def topic_status(
     topic: Topic | None,
     said: list[Condition],
     *,
-    creating: bool | None = None,
+    announced: Announced | None = None,
+    is_decided: bool = False,
     now_ms: int,
 ) -> dict[str, Any]:
-    """The whole status. `creating` None: as it was, until the topic is there.
+    """The whole status. What was announced stays until the topic is there, or it `is_decided` whose it is.
 
     The topic's id stays while the topic is not reached, and is only that of a topic that is this resource's.
     """
@@ -229,12 +240,12 @@ def topic_status(
     generation = item["metadata"].get("generation", 1)
     took = any(each.reason in _OWN_REASONS for each in said)
     own = topic is not None and (took or str(topic.topic_id) == before.get("topicId"))
-    goes_on = creating if creating is not None else bool(before.get("creating")) and not own
+    said_before = None if own or is_decided else before.get("announced")
     fields: dict[str, Any] = {
         "observedGeneration": generation,
         "topicId": str(topic.topic_id) if topic is not None and own else before.get("topicId"),
         "partitions": topic.partitions if topic is not None and own else before.get("partitions"),
-        "creating": goes_on or None,
+        "announced": said_before if announced is None else announced.model_dump(),
         "conditions": merged(before.get("conditions") or (), said, generation=generation, now_ms=now_ms),
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -11,6 +11,13 @@ from libs.model.limits import PARTITIONS_PER_TOPIC_MAX, TOPIC_NAME_LENGTH_MAX
 from services.operator.spec import Model
 
 
+class Announced(Model):
+    """A topic as it was about to be created."""
+
+    partitions: int
+    configs: dict[str, str] = Field(default_factory=dict)
+
+
 class TopicSpec(Model):
     cluster_ref: str = Field(min_length=1)
     topic_name: str = Field(default="", max_length=TOPIC_NAME_LENGTH_MAX)
@@ -21,6 +28,10 @@ class TopicSpec(Model):
     config: dict[str, str] = Field(default_factory=dict)
     deletion_policy: Literal["retain", "delete"] = "retain"
     adopt: bool = False
+
+    def announced(self) -> Announced:
+        """What is to be created."""
+        return Announced(partitions=self.partitions, configs=self.configs())
 
     def configs(self) -> dict[str, str]:
         """Kafka's topic configs: the free ones, and the two that have fields of their own."""
@@ -41,8 +52,8 @@ class TopicResource(Model):
     spec: TopicSpec
     topic_id: str
     """What its status says: the topic that it made or adopted; empty where there is none yet."""
-    creating: bool
-    """Its status says that a topic was about to be created for it."""
+    announced: Announced | None
+    """What its status says was about to be created for it."""
 
     @property
     def topic_name(self) -> str:
@@ -68,5 +79,5 @@ def topic_of(item: dict[str, Any]) -> TopicResource:
         finalizers=tuple(metadata.get("finalizers") or ()),
         spec=TopicSpec.model_validate(item["spec"]),
         topic_id=status.get("topicId") or "",
-        creating=bool(status.get("creating")),
+        announced=status.get("announced"),
     )

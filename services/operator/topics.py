@@ -12,7 +12,7 @@ from typing import Protocol
 
 from libs.model.cluster import Topic
 from libs.model.ids import TopicId, TopicName
-from services.operator.topic_spec import TopicResource
+from services.operator.topic_spec import Announced, TopicResource
 
 FINALIZER = "kafscale.io/topic"
 
@@ -40,7 +40,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announce:
-    """Write into the status that a topic is about to be created: a crash after it is no other's topic."""
+    """Write into the status what is about to be created: after a crash, or an answer that never came, it is
+    no other's topic, whatever the resource asks for by then.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +121,10 @@ def decide(
     if FINALIZER not in resource.finalizers:
         return Claim()
     if topic is None:
-        wanted = Create(partitions=resource.spec.partitions, configs=resource.spec.configs())
-        return wanted if resource.creating else Announce()
+        wanted = resource.spec.announced()
+        if resource.announced != wanted:
+            return Announce()
+        return Create(partitions=wanted.partitions, configs=wanted.configs)
     return _settle(resource, topic) if str(topic.topic_id) == resource.topic_id else _adopt(resource, topic)
 
 
@@ -137,9 +141,8 @@ def _in_the_way(
 
 
 def _adopt(resource: TopicResource, topic: Topic) -> Decision:
-    configs = resource.spec.configs()
-    as_announced = topic.partitions == resource.spec.partitions and dict(topic.configs) == configs
-    if resource.spec.adopt or (resource.creating and as_announced):
+    found = Announced(partitions=topic.partitions, configs=dict(topic.configs))
+    if resource.spec.adopt or resource.announced == found:
         return Adopt(topic_id=topic.topic_id)
     if resource.topic_id:
         message = f"topic {topic.name!r} was deleted and made anew by somebody else; set adopt to take it"

@@ -76,6 +76,8 @@ class FakeTopics:
         self.topics: dict[TopicName, Topic] = {}
         self.error: KafscaleError | None = None
         self.lost_reply: KafscaleError | None = None
+        self.error_after: KafscaleError | None = None
+        """What every call comes to after that."""
         self.refusal: KafscaleError | None = None
         """What every creation comes to."""
         self.beaten = False
@@ -112,6 +114,7 @@ class FakeTopics:
         topic = self.put(name, partitions=partitions, configs=configs)
         if self.lost_reply is not None:
             error, self.lost_reply = self.lost_reply, None
+            self.error = self.error_after
             raise error
         return topic
 

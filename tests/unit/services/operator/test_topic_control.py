@@ -43,7 +43,7 @@ async def test_a_topic_is_made_grows_and_says_its_state(autojump_clock: object) 
         item = world.kube.objects()[key("orders")]
         assert item["status"]["topicId"] == str(topic.topic_id)
         assert item["status"]["partitions"] == 2
-        assert "creating" not in item["status"]
+        assert "announced" not in item["status"]
         assert item["metadata"]["finalizers"] == [FINALIZER]
         set_spec(world, "orders", partitions=4)
         await world.wait(lambda: partitions(world, "orders") == 4)
@@ -123,6 +123,21 @@ async def test_a_lost_reply_to_the_creation_is_no_foreign_topic(autojump_clock: 
         world.kube.put(topic_object("orders"))
         await world.wait(lambda: ready(world, "orders"))
         assert partitions(world, "orders") == 1
+
+
+async def test_an_edit_after_a_lost_reply_makes_no_foreign_topic_of_it(autojump_clock: object) -> None:
+    async with running() as world:
+        world.topics.lost_reply = Unavailable("no answer", outcome_unknown=True)
+        world.topics.error_after = Unavailable("away")
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", partitions=2))
+        await world.wait(
+            lambda: partitions(world, "orders") == 2 and reason(world, "orders") == "Unavailable"
+        )
+        set_spec(world, "orders", partitions=5, retentionMs=1000)
+        await world.settle()
+        world.topics.error = None
+        await world.wait(lambda: ready(world, "orders") and partitions(world, "orders") == 5)
 
 
 async def test_a_topic_that_a_client_made_first_is_not_taken(autojump_clock: object) -> None:

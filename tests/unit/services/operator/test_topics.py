@@ -35,7 +35,7 @@ def resource(
     name: str = "orders",
     *,
     topic_id: TopicId | None = None,
-    creating: bool = False,
+    announced: dict[str, Any] | None = None,
     claimed: bool = True,
     deleting: bool = False,
     created: str = "2026-01-01",
@@ -47,7 +47,7 @@ def resource(
         "finalizers": [FINALIZER] if claimed else [],
         "deletionTimestamp": "2026-01-02" if deleting else None,
     }
-    item["status"] = {"topicId": str(topic_id) if topic_id else None, "creating": creating}
+    item["status"] = {"topicId": str(topic_id) if topic_id else None, "announced": announced}
     return topic_of(item)
 
 
@@ -58,13 +58,19 @@ def decided(what: TopicResource, found: Topic | None, *others: TopicResource, **
 def test_a_topic_is_claimed_announced_and_created() -> None:
     assert decided(resource(claimed=False), None) == Claim()
     assert decided(resource(), None) == Announce()
-    wanted = resource(creating=True, partitions=3, retentionMs=5, config={"cleanup.policy": "compact"})
     configs = {"cleanup.policy": "compact", "retention.ms": "5"}
+    announced = {"partitions": 3, "configs": configs}
+    wanted = resource(announced=announced, partitions=3, retentionMs=5, config={"cleanup.policy": "compact"})
     assert decided(wanted, None) == Create(partitions=3, configs=configs)
 
 
 def test_a_topic_that_was_created_before_a_crash_is_its_own() -> None:
-    assert decided(resource(creating=True), topic()) == Adopt(topic_id=ID)
+    announced = {"partitions": 1, "configs": {}}
+    assert decided(resource(announced=announced), topic()) == Adopt(topic_id=ID)
+    edited = resource(announced=announced, partitions=3, retentionMs=5)
+    assert decided(edited, topic()) == Adopt(topic_id=ID)
+    assert decided(edited, None) == Announce()
+    assert isinstance(decided(edited, topic(partitions=3, configs={"retention.ms": "5"})), Refuse)
 
 
 def test_it_grows_and_its_configs_follow() -> None:
