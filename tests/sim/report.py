@@ -20,12 +20,13 @@ _SLOWEST_TOLD = 3
 
 def replay(outcome: Outcome) -> str:
     """The command that runs that seed again."""
-    return f"python -m tests.sim --seed {outcome.seed} --steps {outcome.steps}"
+    aimed = "".join(f' --aim "{part}"' for part in outcome.aim)
+    return f"python -m tests.sim --seed {outcome.seed} --steps {outcome.steps}{aimed}"
 
 
-def one(seed: int, *, steps: int, verbose: bool) -> int:
+def one(seed: int, *, steps: int, aim: Sequence[str], verbose: bool) -> int:
     """Prints a seed; 1 where it has violations."""
-    outcome, history, trace = run_seed(seed, steps=steps, verbose=verbose)
+    outcome, history, trace = run_seed(seed, steps=steps, aim=aim, verbose=verbose)
     if verbose:
         sys.stdout.writelines(trace.lines)
     sys.stdout.write(
@@ -44,7 +45,7 @@ def one(seed: int, *, steps: int, verbose: bool) -> int:
     return 1 if outcome.violations else 0
 
 
-def many(seeds: Sequence[int], *, steps: int, jobs: int, log: str = "") -> int:
+def many(seeds: Sequence[int], *, steps: int, aim: Sequence[str], jobs: int, log: str = "") -> int:
     """Runs seeds in `jobs` processes; 1 where any has violations.
 
     `log`: a file for the whole report; meanwhile it has that of the seeds that are done.
@@ -54,7 +55,7 @@ def many(seeds: Sequence[int], *, steps: int, jobs: int, log: str = "") -> int:
     crashed: list[str] = []
     told_at = began
     with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("forkserver")) as pool:
-        running = {pool.submit(_outcome, seed, steps): seed for seed in seeds}
+        running = {pool.submit(_outcome, seed, steps, aim): seed for seed in seeds}
         for done in as_completed(running):
             error = done.exception()
             if error is not None:
@@ -82,8 +83,8 @@ def many(seeds: Sequence[int], *, steps: int, jobs: int, log: str = "") -> int:
     return 1 if crashed or any(each.violations for each in outcomes) else 0
 
 
-def _outcome(seed: int, steps: int) -> Outcome:
-    return run_seed(seed, steps=steps)[0]
+def _outcome(seed: int, steps: int, aim: Sequence[str]) -> Outcome:
+    return run_seed(seed, steps=steps, aim=aim)[0]
 
 
 def _report(outcomes: list[Outcome], crashed: list[str], wall_seconds: float) -> str:

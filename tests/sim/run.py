@@ -6,7 +6,7 @@ is written to and read, retention has its time, all is read again, all is judged
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,6 +42,7 @@ class Outcome:
 
     seed: int
     steps: int
+    aim: Sequence[str]
     violations: tuple[str, ...]
     operations: int
     by_operation: Mapping[str, int]
@@ -56,11 +57,11 @@ class Outcome:
 
 
 def run_seed(
-    seed: int, *, steps: int = STEPS_DEFAULT, verbose: bool = False
+    seed: int, *, steps: int = STEPS_DEFAULT, aim: Sequence[str] = (), verbose: bool = False
 ) -> tuple[Outcome, History, Trace]:
-    """Runs and judges a seed; the same seed, steps and code give the same trace."""
+    """Runs and judges a seed; the same seed, steps, aim and code give the same trace."""
     began = time.process_time()
-    kill_points = KillPoints(seed, SeededRand(f"{seed}/kill-points"))
+    kill_points = KillPoints(seed, SeededRand(f"{seed}/kill-points"), aim=aim)
 
     async def main(timers: Timers) -> tuple[World, float]:
         plan = draw_plan(SeededRand(f"{seed}/plan"))
@@ -80,6 +81,7 @@ def run_seed(
     outcome = Outcome(
         seed=seed,
         steps=steps,
+        aim=aim,
         violations=_violations(world.history, bugs),
         operations=world.counts.operations,
         by_operation=world.counts.by_operation,

@@ -20,6 +20,7 @@ from tests.sim.world.world import NEMESIS, World
 
 READY_SECONDS_MAX: Final = 300.0
 _PAUSES: Final = ((0.3, 3.0), (4.0, 15.0), (15.0, 40.0), (60.0, 200.0))
+_NEAR_SECONDS: Final = ((0.05, 1.0), (0.5, 4.0), (5.0, 40.0))
 _SKEWS_MS: Final = (-SKEW_MS_MAX, -20_000, -1_000, 0, 1_000, 20_000, SKEW_MS_MAX)
 
 Fault = Callable[[], Awaitable[None]]
@@ -60,6 +61,8 @@ class Nemesis:
         weighted = [fault for weight, fault in faults for _ in range(weight)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._kill_at_points)
+            if self._kill_points.is_aimed:
+                nursery.start_soon(self._trouble_near_points)
             while True:
                 nursery.start_soon(self._rand.choice(weighted))
                 await trio.sleep(self._rand.uniform(*pace))
@@ -152,6 +155,32 @@ class Nemesis:
             await trio.sleep(self._rand.uniform(1.0, 8.0))
             name = await self._kill_points.next_kill()
             await self._start_again(name)
+
+    async def _trouble_near_points(self) -> None:
+        """What an owner does near an await that was named fails, or is held up until others took over."""
+        world = self._world
+        while True:
+            name = await self._kill_points.next_near()
+            process, replicas = world.members[name].process, world.alive("m")
+            kind = self._rand.choice(("store", "metadata", "store, metadata", "pause"))
+            world.fault("trouble_near_point", f"{name}: {kind}")
+            if kind == "pause" and not process.frozen:
+                world.pause(name)
+            for owner in world.owners():
+                if owner.name == name and "store" in kind:
+                    owner.store.faulty.is_down = True
+            for replica in replicas if "metadata" in kind else ():
+                world.network.reset(name, replica)
+                world.network.cut(name, replica)
+            await trio.sleep(self._rand.uniform(*self._rand.choice(_NEAR_SECONDS)))
+            if kind == "pause" and world.members[name].process is process:
+                world.resume(name)
+            for owner in world.owners():
+                if owner.name == name:
+                    owner.store.faulty.is_down = False
+            for replica in replicas:
+                world.network.heal(name, replica)
+            await trio.sleep(self._rand.uniform(0.5, 3.0))
 
     async def _scale(self) -> None:
         """One owner more, for a while; or one less."""

@@ -47,7 +47,7 @@ _SMALL_OWNER: dict[str, Any] = {
 
 _TINY_BUFFERS = {"unflushed_bytes_max": 2000}
 """Smaller than the setting may be: a few batches fill it, so that its bound is met in every seed."""
-_COMPACTION_BUFFERS = (1 << 20, 600)
+COMPACTION_BUFFERS = (1 << 20, 600)
 """The second is smaller than the setting may be, and than most compactions: they wait for each other."""
 _CONSTANTS: tuple[Constant, ...] = (
     Constant(compactor, "INLINE_BYTES_MAX", 200),
@@ -125,7 +125,7 @@ def draw_plan(rand: Rand) -> WorldPlan:
         constants=tuple(each for each in _CONSTANTS if rand.random() < 0.5),
         kv_seconds=rand.choice(((0.0, 0.0), (0.001, 0.01))),
     )
-    compaction_buffer = {"compaction_buffer_bytes_max": rand.choice(_COMPACTION_BUFFERS)}
+    compaction_buffer = {"compaction_buffer_bytes_max": rand.choice(COMPACTION_BUFFERS)}
     return replace(plan, owner=plan.owner.model_copy(update=compaction_buffer))
 
 

@@ -23,7 +23,7 @@ from tests.sim.world.cluster import AnyMember, GatewayMember, OwnerMember, Ports
 from tests.sim.world.determinism import Timers
 from tests.sim.world.kv import KvPort, RecordedKV
 from tests.sim.world.network import Network
-from tests.sim.world.plan import EPOCH_MS, SKEW_MS_MAX, WorldPlan
+from tests.sim.world.plan import COMPACTION_BUFFERS, EPOCH_MS, SKEW_MS_MAX, WorldPlan
 from tests.sim.world.process import SimProcess
 from tests.sim.world.store import Bucket, StorePort
 from tests.sim.world.trace import Trace
@@ -132,6 +132,13 @@ class World:
                     self._buffer(name, "unflushed", owner.unflushed_bytes, owner.unflushed_bytes_max)
                     self._buffer(name, "tail", owner.tail_bytes, owner.tail_bytes_max)
                     self._buffer(name, "replies", owner.reply_bytes, owner.reply_bytes_max)
+                    self._buffer(name, "cold", owner.cold.used_bytes, owner.cold.bytes_max)
+                    indexes, compaction = owner.segment_indexes, owner.compaction
+                    self._buffer(name, "segment indexes", indexes.used_bytes, indexes.bytes_max)
+                    if compaction.buffered_bytes_max >= max(COMPACTION_BUFFERS):
+                        self._buffer(
+                            name, "compaction", compaction.buffered_bytes, compaction.buffered_bytes_max
+                        )  # a lesser bound lets one that is larger through alone
                 elif isinstance(member, GatewayMember):
                     gateway = member.service.statistics()
                     self._buffer(name, "in flight", gateway.in_flight_bytes, gateway.in_flight_bytes_max)

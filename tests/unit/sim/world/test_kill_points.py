@@ -28,6 +28,13 @@ def test_the_seeds_in_turn_aim_at_every_site() -> None:
     assert aimed == set(sites())
 
 
+def test_who_names_sites_aims_at_all_of_them_in_every_seed() -> None:
+    aimed = targets_of(3, ["Opener._close", "handover.py"])
+    assert {site.file for site in aimed} == {"opening.py", "handover.py"}
+    assert all(site.function == "Opener._close" for site in aimed if site.file == "opening.py")
+    assert aimed == targets_of(4, ["Opener._close", "handover.py"])
+
+
 class _SilentStore(MemoryObjectStore):
     async def list(self, *_args: object, **_more: object) -> ListPage:
         await trio.sleep_forever()
