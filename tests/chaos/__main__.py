@@ -6,6 +6,7 @@ Its report is in dist/chaos; its exit code is 1 where it found something.
 import argparse
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ def main() -> int:
     )
     parser.add_argument("--no-java", action="store_true", help="librdkafka's clients only")
     plan = _plan(parser.parse_args())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else what was started would stay: `timeout`
     began = time.monotonic()
 
     def tell(line: str) -> None:
