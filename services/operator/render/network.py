@@ -49,32 +49,27 @@ def client_services(context: Context, *, gateways: int) -> list[Object]:
     listeners = context.cluster.spec.listeners
     external = listeners.external
     by_instance = external is not None and listeners.advertised_mode == "instance"
-    broker = _client_service(context, "broker", selector(context.cluster, GATEWAY), external)
+    broker = _client_service(context, "broker", selector(context.cluster, GATEWAY), external, index="broker")
     if not by_instance:
         return [broker]
     gateway = context.cluster.spec.gateway
     count = gateway.autoscaling.max_replicas if gateway.autoscaling else gateway.replicas
-    pods = [f"{GATEWAY}-{index}" for index in range(max(count, gateways))]
-    return [
-        broker,
-        *(
-            _client_service(
-                context,
-                pod,
-                {
-                    **selector(context.cluster, GATEWAY),
-                    "statefulset.kubernetes.io/pod-name": context.name(pod),
-                },
-                external,
-            )
-            for pod in pods
-        ),
-    ]
+    return [broker, *(_gateway_service(context, external, index) for index in range(max(count, gateways)))]
+
+
+def _gateway_service(context: Context, external: External | None, index: int) -> Object:
+    pod = f"{GATEWAY}-{index}"
+    select = {
+        **selector(context.cluster, GATEWAY),
+        "statefulset.kubernetes.io/pod-name": context.name(pod),
+    }
+    return _client_service(context, pod, select, external, index=str(index))
 
 
 def _client_service(
-    context: Context, suffix: str, select: dict[str, str], external: External | None
+    context: Context, suffix: str, select: dict[str, str], external: External | None, *, index: str
 ) -> Object:
+    """`index` is what {index} in an annotation becomes: a name in the DNS is of one of them only."""
     port = external.port if external is not None and external.type == "LoadBalancer" else KAFKA_PORT
     ports = [{"name": "kafka", "port": port, "targetPort": "kafka", "protocol": "TCP"}]
     if external is not None and external.type == "NodePort" and suffix == "broker":
@@ -86,7 +81,8 @@ def _client_service(
             "ports": ports,
         }
     }
-    annotations = {} if external is None else external.annotations
+    asked = {} if external is None else external.annotations
+    annotations = {name: value.replace("{index}", index) for name, value in asked.items()}
     return make(context, SERVICES, suffix, GATEWAY, body, annotations=annotations)
 
 

@@ -164,6 +164,16 @@ def test_how_gateways_are_advertised(listeners: dict[str, Any], host: str, servi
     assert own == services
 
 
+def test_an_annotation_names_each_gateways_service_apart() -> None:
+    """As external-dns and clouds take names from them: one name for all would be several addresses."""
+    annotations = {"example.com/hostname": "kafka-{index}.example.com", "example.com/internal": "true"}
+    external = {"host": "kafka-{index}.example.com", "annotations": annotations}
+    made = by_name({"listeners": {"advertisedMode": "instance", "external": external}})
+    for name, index in (("kafka-broker", "broker"), ("kafka-gateway-0", "0"), ("kafka-gateway-1", "1")):
+        wanted = {"example.com/hostname": f"kafka-{index}.example.com", "example.com/internal": "true"}
+        assert wanted.items() <= made["Service", name]["metadata"]["annotations"].items()
+
+
 def test_gateways_have_the_certificate_of_the_listeners_and_nobody_else() -> None:
     made = by_name({"listeners": {"tlsSecret": "kafka-tls"}})
     volume = {"name": "kafka-tls", "secret": {"secretName": "kafka-tls"}}
