@@ -45,6 +45,8 @@ class Cluster:
     world: World
     namespace: str
     name: str
+    outside: str = ""
+    """Where clients connect, host:port, if not at the Service by its name inside."""
 
     @property
     def path(self) -> str:
@@ -52,7 +54,7 @@ class Cluster:
 
     @property
     def bootstrap(self) -> str:
-        return f"{self.name}-broker.{self.namespace}.svc:9092"
+        return self.outside or f"{self.name}-broker.{self.namespace}.svc:9092"
 
     def create(self, spec: Object) -> None:
         kind = {"apiVersion": "kafscale.io/v1alpha1", "kind": "KafscaleCluster"}
@@ -85,8 +87,7 @@ class Cluster:
 
     def partitions_of(self, pod: Object) -> int:
         """That the owner in this pod has, by its own metrics."""
-        text = httpx.get(f"http://{pod['status']['podIP']}:9093/metrics", trust_env=False, timeout=30).text
-        return int(metric_value(text, "kafscale_partitions"))
+        return int(metric_of(pod, "kafscale_partitions"))
 
     def drain(self, pod: Object) -> Any:
         return call(f"{pod['status']['podIP']}:9093", "DrainPartitions", {"all_assigned": True})
@@ -124,18 +125,30 @@ class Cluster:
 
 
 @contextmanager
-def open_cluster(world: World, namespace: str, name: str, spec: Object) -> Iterator[Cluster]:
-    """Ready, in a namespace of its own with a bucket of that name; nothing of it runs when the block ends."""
+def open_cluster(
+    world: World, namespace: str, name: str, spec: Object, *, ready: bool = True
+) -> Iterator[Cluster]:
+    """In a namespace of its own with a bucket of that name; nothing of it runs when the block ends.
+
+    `ready`: whether it has to be before the block begins.
+    """
     world.make_namespace(namespace, namespace)
     cluster = Cluster(world, namespace, name)
     cluster.create(spec)
     try:
-        cluster.wait_ready()
+        if ready:
+            cluster.wait_ready()
         yield cluster
     finally:
         world.call("DELETE", cluster.path)
         pods = f"/api/v1/namespaces/{namespace}/pods"
         wait_until(lambda: not world.listed(pods), f"no pod of {name} is left", seconds_max=READ_SECONDS_MAX)
+
+
+def metric_of(pod: Object, name: str) -> float:
+    """What a pod of ours tells, over all labels."""
+    text = httpx.get(f"http://{pod['status']['podIP']}:9093/metrics", trust_env=False, timeout=30).text
+    return metric_value(text, name)
 
 
 def verdict(load: Load, truth: Truth) -> list[Violation]:

@@ -12,6 +12,8 @@ BRIDGE = "kafscale0"
 HOST_IP = "10.200.0.1"
 POD_NET = "10.200.0.0/16"
 SERVICE_NET = "10.201.0.0/16"
+BALANCER_NET = "10.202.0.0/16"
+"""Of LoadBalancer Services: what a cloud would give them."""
 API_SERVICE_IP = "10.201.0.1"
 DNS_IP = "10.201.0.10"
 API_PORT = 6443

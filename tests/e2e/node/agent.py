@@ -2,7 +2,8 @@
 
 Owns: nodes and their leases, which pods run here, claims, what the parts are told.
 Does not own: the parts.
-Rule: 1 as kubelet, proxy, DNS and metrics server together; controllers and scheduler are the real ones.
+Rule: 1 as kubelet, proxy, DNS, metrics server and a cloud's balancers together; controllers and scheduler are
+the real ones.
 """
 
 import datetime
@@ -21,10 +22,11 @@ import trio
 from tests.e2e.api import MERGE, ApiError, Mirror, Name, Object, call, name_of
 from tests.e2e.network import HOST_IP
 from tests.e2e.node import own_metrics, usage
+from tests.e2e.node.balancers import Balancers, host_names
 from tests.e2e.node.container import Image
 from tests.e2e.node.names import Dns, records, resolv_conf
 from tests.e2e.node.pods import Pod, Tools
-from tests.e2e.node.services import Address, Proxy, cluster_addresses, endpoints_of
+from tests.e2e.node.services import Address, Proxy, endpoints_of, service_addresses
 
 _LEASE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
@@ -62,6 +64,7 @@ class Agent:
     _mirrors: dict[str, Mirror] = field(default_factory=dict)
     _dirty: trio.Event = field(default_factory=trio.Event)
     _dns: Dns = field(default_factory=Dns)
+    _balancers: Balancers = field(default_factory=Balancers)
     _meter: usage.Meter = field(default_factory=usage.Meter)
     _own_metrics: own_metrics.OwnMetrics = field(default_factory=own_metrics.OwnMetrics)
 
@@ -84,6 +87,7 @@ class Agent:
             nursery.start_soon(pods.run)
             nursery.start_soon(self._dns.run)
             nursery.start_soon(self._serve_services)
+            nursery.start_soon(self._balancers.tell, self.client, self._mirrors["services"].items)
             nursery.start_soon(self._bind_claims)
             for outer, inner in self.settings.forwards.items():
                 nursery.start_soon(_forward, outer, inner)
@@ -258,8 +262,9 @@ class Agent:
                 self._dirty = trio.Event()
                 services = self._mirrors["services"].items.values()
                 slices = endpoints_of(self._mirrors["endpointslices"].items.values())
-                self._dns.records = records(services, slices)
-                await send.send(cluster_addresses(services, slices))
+                balancers = self._balancers.addresses(services)
+                self._dns.records = records(services, slices) | host_names(services, balancers)
+                await send.send(service_addresses(services, slices, balancers))
                 await self._dirty.wait()
 
 

@@ -1,6 +1,7 @@
 """Service addresses: each connection to one goes to one of its endpoints, as kube-proxy has it.
 
-Owns: a listener for each port of each ClusterIP. Does not own: which pods are endpoints (a real controller).
+Owns: a listener for each port of each ClusterIP, each node port, each port of a balancer. Does not own: which
+pods are endpoints (a real controller), which balancer a Service has (balancers.py).
 Rules: 1 an endpoint is chosen when a connection is made, among those that are ready; 2 an established
 connection stays where it is; 3 a Service without endpoints refuses.
 """
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import trio
 
 from tests.e2e.api import Name, Object
-from tests.e2e.network import add_service_address, drop_service_address
+from tests.e2e.network import HOST_IP, add_service_address, drop_service_address
 
 _CHUNK = 1 << 18
 
@@ -39,11 +40,12 @@ class Proxy:
                 self._ready = dict(addresses)
                 for address in [address for address in self._open if address not in addresses]:
                     self._open.pop(address).cancel()
-                    if all(each.ip != address.ip for each in self._open):
+                    if address.ip != HOST_IP and all(each.ip != address.ip for each in self._open):
                         drop_service_address(address.ip)
                 for address in addresses:
                     if address not in self._open:
-                        add_service_address(address.ip)
+                        if address.ip != HOST_IP:
+                            add_service_address(address.ip)
                         self._open[address] = trio.CancelScope()
                         nursery.start_soon(self._serve, address, self._open[address])
 
@@ -93,10 +95,10 @@ def endpoints_of(slices: Iterable[Object]) -> dict[Name, list[Object]]:
     return found
 
 
-def cluster_addresses(
-    services: Iterable[Object], slices: Mapping[Name, list[Object]]
+def service_addresses(
+    services: Iterable[Object], slices: Mapping[Name, list[Object]], balancers: Mapping[Name, str]
 ) -> dict[Address, list[tuple[str, int]]]:
-    """ClusterIP and port -> ready endpoints."""
+    """ClusterIP and port, the node's address and node port, balancer and port -> ready endpoints."""
     found: dict[Address, list[tuple[str, int]]] = {}
     for service in services:
         address = service["spec"].get("clusterIP")
@@ -106,6 +108,10 @@ def cluster_addresses(
         for port in service["spec"]["ports"]:
             ready = list(_ready(slices.get(name, ()), port.get("name", "")))
             found[Address(address, port["port"])] = ready
+            if port.get("nodePort"):
+                found[Address(HOST_IP, port["nodePort"])] = ready
+            if name in balancers:
+                found[Address(balancers[name], port["port"])] = ready
     return found
 
 
