@@ -31,10 +31,12 @@ from services.operator.kinds import (
 from services.operator.kube import Forbidden, Kube
 from services.operator.mirrors import Mirrors
 from services.operator.namesakes import namesake_of
+from services.operator.pods import trouble
 from services.operator.reconcile import Action, Apply, may_change, reconcile
 from services.operator.render.cluster import render
 from services.operator.render.common import (
     ADMIN_PORT,
+    ETCD,
     GATEWAY,
     INSTANCE_LABEL,
     MANAGED_BY,
@@ -157,6 +159,7 @@ class Clusters:
             errors=tuple(doing.errors.values()),
             holding=tuple(text for each, text in doing.errors.items() if _owners_need(each, cluster)),
             changed=len(doing.changed),
+            troubles=self._troubles(cluster),
         )
         await self._report(item, desired, observed, seen)
         if doing.errors:
@@ -172,6 +175,14 @@ class Clusters:
         return {
             item["metadata"]["namespace"] for kind in kinds for item in self._mirrors.items(kind, None, made)
         }
+
+    def _troubles(self, cluster: Cluster) -> dict[Key, str]:
+        """StatefulSet -> what keeps a pod of it from being ready."""
+        found = {}
+        for component in (METADATA, OWNER, GATEWAY, ETCD):
+            pods = self._mirrors.items(PODS, cluster.namespace, selector(cluster, component))
+            found[Key(STATEFUL_SETS.kind, cluster.namespace, f"{cluster.name}-{component}")] = trouble(pods)
+        return found
 
     def _gateways(self, cluster: Cluster, observed: Mapping[Key, Object]) -> int:
         """How many there are, those that leave included; unseen, those that have a Service."""

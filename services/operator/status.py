@@ -4,7 +4,7 @@ Owns: its conditions and counts. Does not own: writing it (clusters.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.operator.conditions import (
@@ -38,11 +38,13 @@ class Pass:
     """Why the spec can't be obeyed."""
     namesake: str = ""
     """The namespace of the cluster that has this one's name in its etcd."""
+    troubles: Mapping[Key, str] = field(default_factory=dict)
+    """StatefulSet -> what keeps a pod of it from being ready."""
 
 
 def conditions(desired: Sequence[Object], observed: Mapping[Key, Object], seen: Pass) -> list[Condition]:
     sets = [item for item in desired if item["kind"] == STATEFUL_SETS.kind]
-    lacking = [text for item in sets if (text := _lacking(item, observed))]
+    lacking = [text for item in sets if (text := _lacking(item, observed, seen.troubles))]
     return [
         _ready(lacking, seen),
         _progressing(lacking, seen),
@@ -109,14 +111,17 @@ def _roll_blocked(seen: Pass) -> Condition:
             return Condition(type=ROLL_BLOCKED, holds=False, reason="NotBlocked")
 
 
-def _lacking(wanted: Object, observed: Mapping[Key, Object]) -> str:
+def _lacking(wanted: Object, observed: Mapping[Key, Object], troubles: Mapping[Key, str]) -> str:
     """What a StatefulSet still lacks; empty where it has everything."""
-    metadata = wanted["metadata"]
-    seen = observed.get(Key(STATEFUL_SETS.kind, metadata["namespace"], metadata["name"]))
+    key = key_of(wanted)
+    seen = observed.get(key)
     if seen is None:
-        return f"{metadata['name']} is not there yet"
+        return f"{key.name} is not there yet"
     ready, asked = _ready_of(seen)
-    return "" if ready >= asked else f"{metadata['name']} has {ready} of {asked} pods ready"
+    if ready >= asked:
+        return ""
+    text = f"{key.name} has {ready} of {asked} pods ready"
+    return f"{text} ({troubles[key]})" if troubles.get(key) else text
 
 
 def _ready_of(stateful_set: Mapping[str, Any]) -> tuple[int, int]:
@@ -137,12 +142,12 @@ def cluster_status(
     before = item.get("status") or {}
     generation = metadata.get("generation", 1)
     counts = {}
-    for field, component in (("gateways", GATEWAY), ("owners", OWNER), ("metadata", METADATA)):
+    for place, component in (("gateways", GATEWAY), ("owners", OWNER), ("metadata", METADATA)):
         name = f"{metadata['name']}-{component}"
         seen = observed.get(Key(STATEFUL_SETS.kind, metadata["namespace"], name))
         if seen is not None:
             ready, asked = _ready_of(seen)
-            counts[field] = f"{ready}/{asked}"
+            counts[place] = f"{ready}/{asked}"
     # Where nothing is made of the spec, what was made before it stays.
     known = {"bootstrap": before["bootstrap"]} if "bootstrap" in before else {}
     broker = Key(SERVICES.kind, metadata["namespace"], f"{metadata['name']}-broker")

@@ -131,6 +131,7 @@ def _container(
         ],
         "resources": asked.resources,
         "securityContext": container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # for the cluster's condition: pods.py
         "volumeMounts": mounts,
         "startupProbe": _probe("/readyz", period_seconds=2, failures=150),
         "readinessProbe": _probe("/readyz", period_seconds=5, failures=2),
