@@ -70,6 +70,10 @@ WORDS: Schema = {"type": "array", "items": TEXT}
 TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 QUANTITY: Schema = {"type": ["integer", "string"], "pattern": r"^[0-9.]+(m|[kKMGT]i?)?$"}
 PORT: Schema = {"type": "integer", "minimum": 0, "maximum": 65535}
+_IMAGE_VERSION: Mapping[str, Schema] = {
+    "tag": TEXT,
+    "digest": TEXT | {"pattern": "^(sha256:[0-9a-f]{64})?$"},
+}
 
 
 def closed(properties: Mapping[str, Schema]) -> Schema:
@@ -139,8 +143,7 @@ def global_schema() -> Schema:
             "image": closed(
                 {
                     "repository": TEXT | {"minLength": 1},
-                    "tag": TEXT,
-                    "digest": TEXT | {"pattern": "^(sha256:[0-9a-f]{64})?$"},
+                    **_IMAGE_VERSION,
                     "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
                     "pullSecrets": WORDS,
                 }
@@ -177,6 +180,7 @@ def section(service: str) -> Schema:
     properties: dict[str, Schema] = {
         "replicas": count(0),
         "config": config(service),
+        "image": closed({"repository": TEXT, **_IMAGE_VERSION}),
         "resources": ANYTHING,
         "podDisruptionBudget": closed({"enabled": SWITCH}),
         "networkPolicy": closed(policy),

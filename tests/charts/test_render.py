@@ -16,6 +16,7 @@ from tools.chart_schema import SECTIONS, SERVICES, files
 
 ALL = [pytest.param(path, id=f"{path.parent.name}-{path.stem}") for path in values_files()]
 KAFKA, ADMIN, RPC = ("kafka", 9092), ("admin", 9093), ("rpc", 9094)
+DIGEST, OTHER_DIGEST = (f"sha256:{digit * 64}" for digit in "12")
 COMPONENTS = ("gateway", "partition-owner", "metadata")
 
 
@@ -197,6 +198,28 @@ def test_a_changed_setting_rolls_the_pods(helm: Helm) -> None:
         for more in ((), ("--set", "gateway.replicas=5"), ("--set", "global.config.KAFSCALE_LOG_LEVEL=debug"))
     ]
     assert checksums[0] == checksums[1] != checksums[2]
+
+
+@pytest.mark.parametrize(
+    ("own", "image"),
+    [
+        ({"repository": "kafscale-operator"}, "kafscale-operator:1.2"),
+        ({"repository": "kafscale-operator", "tag": "1.3"}, "kafscale-operator:1.3"),
+        ({"tag": "1.3"}, "kafscale:1.3"),
+        ({"digest": DIGEST}, f"kafscale@{DIGEST}"),
+        ({}, f"kafscale@{OTHER_DIGEST}"),
+    ],
+)
+def test_a_service_may_have_an_image_of_its_own(own: dict[str, str], image: str, helm: Helm) -> None:
+    """The operator's is not that of the clusters that it makes."""
+    shared = {"tag": "1.2", "digest": OTHER_DIGEST}
+    values = [f"global.image.{key}={value}" for key, value in shared.items()]
+    values += [f"operator.image.{key}={value}" for key, value in own.items()]
+    path = str(VALUES / "operator-only.yaml")
+    rendered = helm.render("--values", path, *(part for each in values for part in ("--set-string", each)))
+    workload = rendered.one("Deployment", "kafscale-operator")
+    assert pod(workload)["containers"][0]["image"] == image
+    assert rendered.environment(workload)["KAFSCALE_OPERATOR_IMAGE"] == f"kafscale@{OTHER_DIGEST}"
 
 
 def test_numbers_are_written_out(helm: Helm) -> None:

@@ -50,6 +50,20 @@ helm.sh/chart: {{ printf "kafscale-%s" .root.Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{/* Of this service's own pods: where its `image` says nothing, that of all. A digest is of one repository only. */}}
+{{- define "kafscale.ownImage" -}}
+{{- $own := .Values.image | default dict -}}
+{{- $all := dig "image" (dict) (.Values.global | default dict) -}}
+{{- $repository := $own.repository | default $all.repository | default "kafscale" -}}
+{{- if $own.digest -}}
+{{- printf "%s@%s" $repository $own.digest -}}
+{{- else if or $own.repository $own.tag -}}
+{{- printf "%s:%s" $repository ($own.tag | default $all.tag | default .Chart.AppVersion) -}}
+{{- else -}}
+{{- include "kafscale.image" . -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A value as an environment variable holds it: YAML's large numbers come as floats, 5.36870912e+08 is no setting. */}}
 {{- define "kafscale.plain" -}}
 {{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ toJson . }}{{- end -}}

@@ -46,7 +46,7 @@ livenessProbe:
 goes on accepting after it is told to stop, until proxies and load balancers have heard that it leaves. */}}
 {{- define "kafscale.container" -}}
 - name: {{ .component }}
-  image: {{ include "kafscale.image" .root }}
+  image: {{ include "kafscale.ownImage" .root }}
   imagePullPolicy: {{ dig "image" "pullPolicy" "IfNotPresent" (.root.Values.global | default dict) }}
   command: ["python", "-m", {{ .module | quote }}]
   env:
