@@ -26,7 +26,7 @@ from tools.toolchain import cache_dir, prometheus_crds, tool_path
 
 _ROOT = Path(__file__).resolve().parents[2]
 _TAG = "e2e"
-_TARGETS = (ALL, ETCD, "gateway", "partition-owner", "metadata")
+_TARGETS = (ALL, ETCD, "gateway", "partition-owner", "metadata", "operator")
 _PROGRAMS = ("buildah", *PROGRAMS, "ip", "unshare", "nsenter", "setpriv", "mount", "hostname")
 _TOOLS = (
     "kube-apiserver",

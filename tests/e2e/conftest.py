@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.install import install_operator
 from tests.e2e.setup import load
-from tests.e2e.world import SAMPLES, World, open_world
+from tests.e2e.world import World, open_world
 from tools.toolchain import prometheus_crds
-
-DRAIN_SECONDS = 10
-"""60 by default: a test would wait that long to see a drain fail."""
 
 if load() is None:
     collect_ignore_glob = ["test_*.py"]
@@ -26,21 +24,13 @@ def world() -> Iterator[World]:
 @pytest.fixture(scope="module")
 def operator(world: World) -> str:
     """The operator from the chart, with CRDs; its namespace."""
-    namespace = "kafscale-system"
-    world.add_namespace(namespace)
-    world.helm(
-        *(
-            "upgrade",
-            "--install",
-            "kafscale",
-            str(SAMPLES.parent / "kafscale"),
-            "--namespace",
-            namespace,
-        ),
-        *("--values", str(SAMPLES / "values-operator.yaml"), "--wait", "--timeout", "240s"),
-        *("--set", f"operator.config.KAFSCALE_OPERATOR_DRAIN_SECONDS={DRAIN_SECONDS}"),
-    )
-    return namespace
+    return install_operator(world)
+
+
+@pytest.fixture(scope="module")
+def operator_apart(world: World) -> str:
+    """The same in the image of its own."""
+    return install_operator(world, "--set", "operator.image.repository=kafscale-operator")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Gateways advertised one by one, behind TLS: clients reach each by a name that its certificate has.
 
-Each service runs in the image of its own here, where all other tests take the one of all.
+Each service runs in the image of its own here, the operator too, where all other tests take the one of all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,6 +20,7 @@ from tests.support.clients import produce_all
 NAMESPACE = "listening"
 NAME = "inst"
 GATEWAYS = {f"{NAME}-gateway-{index}.{NAME}-gateway.{NAMESPACE}.svc" for index in range(2)}
+COMPONENTS = ("gateway", "partition-owner", "metadata")
 RECORDS = 60
 READ_SECONDS_MAX = 60.0
 NO_ANSWER_SECONDS = 5.0
@@ -31,7 +32,7 @@ Settings = Mapping[str, str | int]
 
 @pytest.fixture(scope="module")
 def cluster(
-    world: World, operator: str, tmp_path_factory: pytest.TempPathFactory
+    world: World, operator_apart: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Cluster, Settings]]:
     """And what a client has to say."""
     files = issue(
@@ -57,6 +58,20 @@ def cluster(
     )
     with open_cluster(world, NAMESPACE, NAME, spec) as made:
         yield made, {"security.protocol": "ssl", "ssl.ca.location": str(files.ca_file)}
+
+
+def test_each_service_runs_in_an_image_of_its_own(
+    cluster: tuple[Cluster, Settings], operator_apart: str
+) -> None:
+    made, _ = cluster
+    pods = [pod for component in COMPONENTS for pod in made.pods(component)]
+    pods += made.world.pods(operator_apart, "operator")
+    images = {
+        pod["metadata"]["labels"]["app.kubernetes.io/component"]: image.partition(":")[0]
+        for pod in pods
+        for image in (each["image"] for each in pod["status"]["containerStatuses"])
+    }
+    assert images == {component: f"kafscale-{component}" for component in (*COMPONENTS, "operator")}
 
 
 def test_each_gateway_is_told_by_its_own_name(cluster: tuple[Cluster, Settings]) -> None:
