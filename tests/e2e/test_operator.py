@@ -12,6 +12,7 @@ from proto.metadata.metadata_pb2 import TopicConfig
 from tests.e2e.api import MERGE, ApiError, Object
 from tests.e2e.clusters import OWNER, Cluster, cluster_spec, open_cluster, slowest
 from tests.e2e.control_plane import wait_until
+from tests.e2e.killing import kill_operator
 from tests.e2e.world import World
 from tests.support.java import must_run
 
@@ -205,13 +206,6 @@ def test_the_operator_and_the_api_server_may_die_at_any_moment(
                 world.plane.restart_api_server()
         wait_until(lambda: cluster.all_new(OWNER, before), "every owner is new", seconds_max=ROLL_SECONDS_MAX)
         cluster.wait_settled(ROLL_SECONDS_MAX)
-
-
-def kill_operator(world: World, namespace: str) -> None:
-    """SIGKILL for each pod of it."""
-    for pod in world.pods(namespace, "operator"):
-        options = ("--namespace", namespace, "--grace-period=0", "--force", "--wait=false")
-        world.kubectl("delete", "pod", pod["metadata"]["name"], *options)
 
 
 @contextmanager
