@@ -69,6 +69,17 @@ class Cluster:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.world.logs(self.namespace)}") from error
 
+    def why_not_ready(self) -> str:
+        found = self.world.call("GET", self.path).get("status", {}).get("conditions") or ()
+        return next((str(each["message"]) for each in found if each["type"] == "Ready"), "")
+
+    def wait_told(self, text: str, *, seconds_max: float) -> None:
+        """Until this is in why it is not ready."""
+        try:
+            wait_until(lambda: text in self.why_not_ready(), f"{text} is told", seconds_max=seconds_max)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it was {self.why_not_ready()!r}") from error
+
     def wait_settled(self, seconds_max: float) -> None:
         """Ready, and nothing left to do."""
         self.world.wait_condition(self.path, "Progressing", "False", seconds_max=seconds_max)
@@ -145,10 +156,14 @@ def open_cluster(
         wait_until(lambda: not world.listed(pods), f"no pod of {name} is left", seconds_max=READ_SECONDS_MAX)
 
 
+def metrics_of(pod: Object) -> str:
+    """Of a pod of ours, as Prometheus' text."""
+    return httpx.get(f"http://{pod['status']['podIP']}:9093/metrics", trust_env=False, timeout=30).text
+
+
 def metric_of(pod: Object, name: str) -> float:
     """What a pod of ours tells, over all labels."""
-    text = httpx.get(f"http://{pod['status']['podIP']}:9093/metrics", trust_env=False, timeout=30).text
-    return metric_value(text, name)
+    return metric_value(metrics_of(pod), name)
 
 
 def verdict(load: Load, truth: Truth) -> list[Violation]:

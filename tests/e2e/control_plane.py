@@ -143,6 +143,8 @@ class ControlPlane:
             "--requestheader-extra-headers-prefix=X-Remote-Extra-",
             f"--proxy-client-cert-file={files}/server.crt",
             f"--proxy-client-key-file={files}/server.key",
+            # A pod has its node's zone as a label, as from 1.35 on without asking.
+            "--feature-gates=PodTopologyLabelsAdmission=true",
             "--v=1",
         ]
 

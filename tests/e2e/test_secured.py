@@ -8,42 +8,19 @@ from contextlib import suppress
 import pytest
 import trustme
 
-from tests.e2e.api import Object
 from tests.e2e.clusters import SMALL, Cluster, cluster_spec, open_cluster
 from tests.e2e.control_plane import wait_until
+from tests.e2e.own_etcd import host_of, run_etcd
 from tests.e2e.world import World
 from tests.support.certificates import ServerCertificate, issue
 from tests.support.clients import create_topic, produce_all
 
 NAMESPACE = "secured"
 ETCD_NAMESPACE = "secured-etcd"
-HOST = f"etcd.{ETCD_NAMESPACE}.svc"
-LABELS = {"app": "etcd"}
-PLAIN = "--listen-peer-urls=http://127.0.0.1:2380 --listen-metrics-urls=http://0.0.0.0:2381"
+HOST = host_of(ETCD_NAMESPACE)
 RECORDS = 20
 
 pytestmark = pytest.mark.timeout(600)
-
-
-def _etcd() -> Object:
-    listen = f"--listen-client-urls=https://0.0.0.0:2379 --advertise-client-urls=https://{HOST}:2379"
-    tls = "--cert-file=/tls/tls.crt --key-file=/tls/tls.key --client-cert-auth --trusted-ca-file=/tls/ca.crt"
-    container = {
-        "name": "etcd",
-        "image": "kafscale-etcd",
-        "command": ["etcd", "--data-dir=/var/lib/etcd/data", *listen.split(), *tls.split(), *PLAIN.split()],
-        "ports": [{"containerPort": 2379}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 2381}, "periodSeconds": 1},
-        "volumeMounts": [
-            {"name": "tls", "mountPath": "/tls", "readOnly": True},
-            {"name": "data", "mountPath": "/var/lib/etcd"},
-        ],
-    }
-    volumes = [{"name": "tls", "secret": {"secretName": "etcd-server"}}, {"name": "data", "emptyDir": {}}]
-    return {
-        "metadata": {"name": "etcd", "labels": LABELS},
-        "spec": {"containers": [container], "volumes": volumes},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +37,15 @@ def cluster(
     # No host's name or address: etcd holds those of a client against the address that it comes from.
     client = issue(folder / "client", "kafscale@example.com", authority=authority)
     _put_secret(world, NAMESPACE, "etcd-client", client)
-    core = f"/api/v1/namespaces/{ETCD_NAMESPACE}"
-    world.call("POST", f"{core}/pods", _etcd())
-    service = {"selector": LABELS, "ports": [{"port": 2379}]}
-    world.call("POST", f"{core}/services", {"metadata": {"name": "etcd"}, "spec": service})
-    ready = ("--for=condition=Ready", "--timeout=60s", "--namespace", ETCD_NAMESPACE)
-    try:
-        world.kubectl("wait", "pod/etcd", *ready)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{world.logs(ETCD_NAMESPACE)}") from error
+    listen = (
+        "--listen-client-urls=https://0.0.0.0:2379",
+        f"--advertise-client-urls=https://{HOST}:2379",
+        "--cert-file=/tls/tls.crt",
+        "--key-file=/tls/tls.key",
+        "--client-cert-auth",
+        "--trusted-ca-file=/tls/ca.crt",
+    )
+    run_etcd(world, ETCD_NAMESPACE, *listen, secrets=[("etcd-server", "/tls")])
     one = {"replicas": 1, "resources": SMALL}
     etcd = {"endpoints": [f"https://{HOST}:2379"], "tls": {"secretName": "etcd-client"}}
     spec = cluster_spec(NAMESPACE, etcd=etcd, gateway=one, owner=one, metadata=one)

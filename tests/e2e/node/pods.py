@@ -26,6 +26,8 @@ from tests.e2e.node.volumes import NewToken, Volumes
 _RETRY_SECONDS = 0.5
 _RESTART_SECONDS = (0.0, 2.0, 5.0, 10.0)
 """Before a container is started again; a kubelet waits 10 s, 20 s and so on."""
+_LAST_WORDS_LENGTH = 2048
+"""Of a log that stands for a container's message, as a kubelet has it."""
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,11 @@ class Running:
     exit_code: int | None = None
     finished_at: str = ""
     waits_for: str = "ContainerCreating"
+    waits_why: str = ""
+    last_words: str = ""
+    """Where its policy says so: the end of its log, once it ended with an error."""
+    before: Object = field(default_factory=dict)
+    """How the life before this one ended."""
 
     def status(self) -> Object:
         state: Object
@@ -67,7 +74,7 @@ class Running:
         elif self.exit_code is not None:
             state = {"terminated": self._terminated()}
         else:
-            state = {"waiting": {"reason": self.waits_for}}
+            state = {"waiting": {"reason": self.waits_for, "message": self.waits_why}}
         return {
             "name": self.spec["name"],
             "image": self.spec["image"],
@@ -77,12 +84,18 @@ class Running:
             "started": self.started,
             "restartCount": self.restarts,
             "state": state,
+            "lastState": self.before,
         }
+
+    def begin_anew(self) -> None:
+        if self.exit_code is not None:
+            self.before, self.exit_code = {"terminated": self._terminated()}, None
 
     def _terminated(self) -> Object:
         return {
             "exitCode": self.exit_code,
             "reason": "Completed" if self.exit_code == 0 else "Error",
+            "message": self.last_words,
             "startedAt": self.started_at,
             "finishedAt": self.finished_at,
         }
@@ -181,6 +194,7 @@ class Pod:
                 nursery.cancel_scope.cancel()
             process.kill()
             container.process, container.exit_code = None, code
+            container.last_words = self._last_words(container)
             container.ready = container.started = False
             container.finished_at = _now()
             log.info("container_ended", pod=self.name, container=container.spec["name"], code=code)
@@ -210,6 +224,8 @@ class Pod:
                 break
             except NotYet as error:
                 log.info("container_waits", pod=self.name, error=str(error))
+                container.waits_why = str(error)
+                container.begin_anew()
                 await self._report()
                 await trio.sleep(_RETRY_SECONDS)
         namespace = self.item["metadata"]["namespace"]
@@ -228,10 +244,16 @@ class Pod:
             mounts=mounts,
             log=self.log_of(container.spec["name"]),
         )
-        container.exit_code, container.started_at = None, _now()
+        container.begin_anew()
+        container.started_at = _now()
         container.started = container.ready = False
         await self._report()
         return container.process
+
+    def _last_words(self, container: Running) -> str:
+        if not container.exit_code or container.spec.get("terminationMessagePolicy") == "File":
+            return ""
+        return self.log_of(container.spec["name"]).read_text(errors="replace")[-_LAST_WORDS_LENGTH:]
 
     def log_of(self, container: str) -> Path:
         metadata = self.item["metadata"]
