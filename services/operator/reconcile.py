@@ -5,7 +5,8 @@ the owners' pods (rolling.py).
 Rules: 1 the same world twice gives nothing the second time; 2 an object without our label, or that another
 controller has, is never touched; 3 a replica count that goes to an HPA is first held by another field
 manager, guarded by the version that was read: dropped, it would fall to 1; 4 one that comes from an HPA is
-set after the HPA is gone, or the HPA would set it back.
+set after the HPA is gone, or the HPA would set it back; 5 pods that there are stay as they are while their
+Service is refused: new ones would tell clients of an address that nothing serves.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.operator.compare import is_applied, stamped
-from services.operator.kinds import AUTOSCALERS, STATEFUL_SETS, Key, Object, key_of, labels_of
+from services.operator.kinds import AUTOSCALERS, SERVICES, STATEFUL_SETS, Key, Object, key_of, labels_of
 from services.operator.kube import HANDOVER_MANAGER, MANAGER
-from services.operator.render.common import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL
+from services.operator.render.common import COMPONENT_LABEL, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,8 @@ def reconcile(desired: Iterable[Object], observed: Mapping[Key, Object], *, name
         if seen is not None and seen["metadata"].get("deletionTimestamp"):
             continue  # it comes back when it is gone
         after = [key._replace(kind=AUTOSCALERS.kind)] if "replicas" in item.get("spec", {}) else []
+        if seen is not None and item["kind"] == STATEFUL_SETS.kind:
+            after += [other for other, each in wanted.items() if _is_service_of(each, item)]
         if seen is not None and _gives_up_replicas(item, seen):
             applies.append(_held_replicas(seen))
             after.append(key)
@@ -92,6 +95,12 @@ def _is_made_here(item: Mapping[str, Any], *, name: str, uid: str) -> bool:
         may_change(item, name=name, uid=uid)
         and any(each.get("uid") == uid for each in owners)
         and not item["metadata"].get("deletionTimestamp")
+    )
+
+
+def _is_service_of(item: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> bool:
+    return item["kind"] == SERVICES.kind and (
+        labels_of(item).get(COMPONENT_LABEL) == labels_of(stateful_set).get(COMPONENT_LABEL)
     )
 
 

@@ -31,8 +31,8 @@ KAFKA_TLS_PATH = "/etc/kafscale/kafka-tls"
 _EVERY = ("KAFSCALE_BIND_HOST", "KAFSCALE_CLUSTER", "KAFSCALE_DRAIN_SECONDS", "KAFSCALE_LOG_LEVEL")
 _READ_BY: Mapping[str, tuple[str, ...]] = {
     GATEWAY: (
-        *(*_EVERY, "KAFSCALE_ADVERTISED_MODE", "KAFSCALE_ADVERTISED_PORT", "KAFSCALE_AUTO_CREATE_TOPICS"),
-        *("KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
+        *(*_EVERY, "KAFSCALE_AUTO_CREATE_TOPICS", "KAFSCALE_METADATA_ADDRESSES"),
+        *("KAFSCALE_DEFAULT_RETENTION_BYTES", "KAFSCALE_DEFAULT_RETENTION_MS"),
         *("KAFSCALE_KAFKA_TLS_CERT_FILE", "KAFSCALE_KAFKA_TLS_KEY_FILE"),
     ),
     OWNER: (
@@ -59,7 +59,6 @@ def settings(context: Context) -> dict[str, str]:
     """Everything that is no secret and the same for all pods; empty ones are left out."""
     spec = context.cluster.spec
     config, s3, listeners = spec.config, spec.s3, spec.listeners
-    external = listeners.external
     tls = spec.etcd.tls
     values: dict[str, Any] = {
         "KAFSCALE_CLUSTER": context.cluster.name,
@@ -67,8 +66,6 @@ def settings(context: Context) -> dict[str, str]:
         "KAFSCALE_LOG_LEVEL": config.log_level,
         "KAFSCALE_DRAIN_SECONDS": config.drain_seconds,
         "KAFSCALE_METADATA_ADDRESSES": f"{context.name(METADATA)}:{RPC_PORT}",
-        "KAFSCALE_ADVERTISED_MODE": listeners.advertised_mode,
-        "KAFSCALE_ADVERTISED_PORT": external.port if external else KAFKA_PORT,
         "KAFSCALE_KAFKA_TLS_CERT_FILE": f"{KAFKA_TLS_PATH}/tls.crt" if listeners.tls_secret else None,
         "KAFSCALE_KAFKA_TLS_KEY_FILE": f"{KAFKA_TLS_PATH}/tls.key" if listeners.tls_secret else None,
         "KAFSCALE_AUTO_CREATE_TOPICS": config.auto_create_topics,
@@ -146,6 +143,7 @@ def env(context: Context, component: str) -> list[dict[str, Any]]:
 
 
 def _gateway_env(context: Context) -> list[dict[str, Any]]:
+    """What clients are told is in the pod and not in the ConfigMap: it may not be ahead of the Services."""
     listeners = context.cluster.spec.listeners
     index = _field("POD_INDEX", "metadata.labels['apps.kubernetes.io/pod-index']")
     if listeners.external is not None:
@@ -154,7 +152,13 @@ def _gateway_env(context: Context) -> list[dict[str, Any]]:
         host = f"$(POD_NAME).{context.host(GATEWAY)}"
     else:
         host = context.host("broker")
-    return [index, {"name": "KAFSCALE_ADVERTISED_HOST", "value": host}]
+    port = KAFKA_PORT if listeners.external is None else listeners.external.port
+    return [
+        index,
+        {"name": "KAFSCALE_ADVERTISED_MODE", "value": listeners.advertised_mode},
+        {"name": "KAFSCALE_ADVERTISED_HOST", "value": host},
+        {"name": "KAFSCALE_ADVERTISED_PORT", "value": str(port)},
+    ]
 
 
 def _owner_env(context: Context) -> list[dict[str, Any]]:
