@@ -24,7 +24,7 @@ NAMESPACE = "outside"
 NAME = "ext"
 HOST = "kafka.example.com"
 PORT = 19092
-NODE_PORT = 30092
+NODE_PORT, NO_NODE_PORT = 30092, 9092
 EACH = "kafka-{index}.example.com"
 CONNECTIONS = 25
 """More than the operator, probes and clients have at a gateway that nobody uses."""
@@ -62,6 +62,16 @@ def test_one_balancer_for_all_gateways(cluster: Cluster, told: list[str]) -> Non
         pause = replace_a_gateway(cluster, load)
         told.append(f"by one balancer, {len(load.ledger)} records, a gateway replaced, pause {pause:.2f} s")
     assert pause < PAUSE_SECONDS_MAX
+
+
+def test_a_node_port_that_kubernetes_refuses_is_told_and_changes_nothing(cluster: Cluster) -> None:
+    before = cluster.uids("gateway")
+    cluster.change(listeners={"external": {"type": "NodePort", "host": HOST_IP, "port": NO_NODE_PORT}})
+    cluster.wait_told("not in the valid range", seconds_max=60)
+    assert brokers_of(cluster) == {(HOST, PORT)}
+    with cluster.load("as-before"):
+        pass
+    assert cluster.uids("gateway") == before
 
 
 def test_a_port_of_a_node(cluster: Cluster, told: list[str]) -> None:
