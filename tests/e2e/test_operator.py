@@ -63,8 +63,7 @@ def test_a_topic_resource_is_a_topic_in_etcd(cluster: Cluster) -> None:
     world = cluster.world
     world.apply(topic_path("orders"), topic_of("orders", partitions=4, retentionMs=86_400_000))
     world.wait_condition(topic_path("orders"), "Ready")
-    listed = world.tool("etcdctl", f"--endpoints={world.etcd.address}", "get", "--prefix", "", "--keys-only")
-    (key,) = [line for line in listed.stdout.splitlines() if line.endswith("/topics/orders")]
+    key = "/kafscale/events/topics/orders"
     value = world.tool(
         "etcdctl", f"--endpoints={world.etcd.address}", "get", key, "--print-value-only", "--hex"
     )
