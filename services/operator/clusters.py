@@ -83,6 +83,10 @@ class _Doing:
     permissions: list[str] = field(default_factory=list)
     failed: set[Key] = field(default_factory=set)
     """Objects that could not be read or written."""
+    foreign: frozenset[Key] = frozenset()
+    """Objects that have a name of ours and are not ours."""
+    held_by: set[Key] = field(default_factory=set)
+    """What other objects could not be written or deleted without."""
     errors: dict[Key, str] = field(default_factory=dict)
     changed: set[Key] = field(default_factory=set)
     again: bool = False
@@ -144,8 +148,9 @@ class Clusters:
         step, held = self._owners_step(key, cluster, observed)
         desired = render(context, owner_replicas=held, gateways=self._gateways(cluster, observed))
         self._note_unseen(cluster, desired, doing)
-        seen_or_absent = [item for item in desired if key_of(item) not in doing.failed]
-        plan = reconcile(seen_or_absent, observed, name=cluster.name, uid=cluster.uid)
+        unread = frozenset(doing.failed)
+        plan = reconcile(desired, observed, name=cluster.name, uid=cluster.uid, unread=unread)
+        doing.foreign = frozenset(plan.foreign)
         for action in plan.actions:
             await self._do(action, doing)
         await self._tell_shrunk(item, step, observed, doing)
@@ -157,7 +162,11 @@ class Clusters:
             foreign=plan.foreign,
             permissions=tuple(doing.permissions),
             errors=tuple(doing.errors.values()),
-            holding=tuple(text for each, text in doing.errors.items() if _owners_need(each, cluster)),
+            holding=tuple(
+                text
+                for each, text in doing.errors.items()
+                if _owners_need(each, cluster) or each in doing.held_by
+            ),
             changed=len(doing.changed),
             troubles=self._troubles(cluster),
         )
@@ -263,7 +272,9 @@ class Clusters:
                 doing.permissions.append(missing)
 
     async def _do(self, action: Action, doing: _Doing) -> None:
-        if isinstance(action, Apply) and not doing.failed.isdisjoint(action.after):
+        without = (doing.failed | doing.foreign).intersection(action.after)
+        if without:
+            doing.held_by |= without
             return
         try:
             if isinstance(action, Apply):

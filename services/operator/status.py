@@ -74,7 +74,8 @@ def _ready(lacking: list[str], seen: Pass) -> Condition:
         text = f"not this cluster's, and left alone: {names}; rename the cluster, or label them for it"
         return Condition(type=READY, holds=False, reason="NameTaken", message=text)
     if lacking:
-        return Condition(type=READY, holds=False, reason="PodsNotReady", message="; ".join(lacking))
+        told = "; ".join((*lacking, *seen.errors))
+        return Condition(type=READY, holds=False, reason="PodsNotReady", message=told)
     if seen.errors:
         return Condition(type=READY, holds=False, reason="ApplyFailed", message="; ".join(seen.errors))
     return Condition(type=READY, holds=True, reason="PodsReady")

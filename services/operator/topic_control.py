@@ -11,7 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from libs.model.cluster import Topic
-from libs.model.errors import Invalid, NotFound, Overloaded, Unavailable
+from libs.model.errors import Invalid, NotFound, Overloaded, Reason, Unavailable
 from libs.model.ids import TopicName
 from services.operator.conditions import CONFLICT, READY, Condition, merged
 from services.operator.kinds import CLUSTERS, TOPICS, Key, Object, key_of
@@ -63,7 +63,7 @@ class TopicControl:
         self._links = links
         self._reporter = reporter
         self._uncreated: set[Key] = set()
-        """Resources whose topic we announced and certainly did not make since."""
+        """Resources whose topic we announced and certainly did not make since, or that can't be made."""
 
     async def work(self, key: Key) -> float | None:
         """One look. Returns in how many seconds there has to be another, None where a change will say.
@@ -86,7 +86,7 @@ class TopicControl:
         except Invalid as error:
             # The same request will be wrong again: a person has to change something.
             await self._report(look.item, None, _not_ready("Refused", error.message))
-            return None
+            return 1.0 if _is_edited(look.resource) else None
         except NotFound as error:
             if not look.resource.deleting:
                 raise
@@ -102,14 +102,15 @@ class TopicControl:
         made: Topic | None = None
         for _ in range(_STEPS_MAX):
             topic = made if made is not None or api is None else await api.describe(_name(look.resource))
-            if topic is not None and key_of(look.item) in self._uncreated:
+            if key_of(look.item) in self._uncreated and (topic is not None or _is_edited(look.resource)):
                 look.resource = look.resource.model_copy(update={"announced": None})
             rivals = [look.resource, *self._rivals(look.resource)]
             decision = decide(look.resource, topic, rivals=rivals, cluster_exists=cluster is not None)
             if isinstance(decision, Settled | Refuse | Conflict):
                 if not look.resource.deleting:
                     said = _said(decision, topic)
-                    await self._report(look.item, topic, said, is_decided=topic is not None)
+                    is_decided = topic is not None and not isinstance(decision, Conflict)
+                    await self._report(look.item, topic, said, is_decided=is_decided)
                 return None
             made = await self._do(decision, look, topic, api)
             if isinstance(decision, LetGo | Remove):
@@ -184,6 +185,10 @@ class TopicControl:
         except Unavailable as error:
             if error.outcome_unknown:
                 self._uncreated.discard(key)
+            raise
+        except Invalid as error:
+            if error.reason is not Reason.TOPIC_ALREADY_EXISTS:
+                self._uncreated.add(key)
             raise
         self._uncreated.discard(key)
         return made
@@ -278,6 +283,11 @@ def _not_ready(reason: str, message: str) -> list[Condition]:
         Condition(type=READY, holds=False, reason=reason, message=message),
         Condition(type=CONFLICT, holds=False, reason="NoConflict"),
     ]
+
+
+def _is_edited(resource: TopicResource) -> bool:
+    """It asks for another topic than the one that was announced."""
+    return resource.announced not in (None, resource.spec.announced())
 
 
 def _name(resource: TopicResource) -> TopicName:

@@ -69,6 +69,9 @@ def topic_of(item: dict[str, Any]) -> TopicResource:
     """Raises pydantic.ValidationError, whose text names the fields."""
     metadata = item["metadata"]
     status = item.get("status") or {}
+    spec = TopicSpec.model_validate(item["spec"])
+    # `creating` is what an operator of before wrote for it.
+    announced = status.get("announced") or (spec.announced() if status.get("creating") else None)
     return TopicResource(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -77,7 +80,7 @@ def topic_of(item: dict[str, Any]) -> TopicResource:
         created=metadata.get("creationTimestamp") or "",
         deleting=bool(metadata.get("deletionTimestamp")),
         finalizers=tuple(metadata.get("finalizers") or ()),
-        spec=TopicSpec.model_validate(item["spec"]),
+        spec=spec,
         topic_id=status.get("topicId") or "",
-        announced=status.get("announced"),
+        announced=announced,
     )

@@ -97,9 +97,13 @@ Decision = Claim | Announce | Create | Update | Adopt | Remove | LetGo | Settled
 
 
 def holder(resources: Iterable[TopicResource], *, cluster: str, topic: str) -> TopicResource | None:
-    """Whose the topic is: who has one already, else the oldest that wants it."""
+    """Whose the topic is: who has one already, or is getting it, else the oldest that wants it."""
     rivals = [each for each in resources if each.spec.cluster_ref == cluster and each.topic_name == topic]
-    return min(rivals, key=lambda each: (not each.topic_id, each.created, each.uid), default=None)
+    return min(
+        rivals,
+        key=lambda each: (not each.topic_id, each.announced is None, each.created, each.uid),
+        default=None,
+    )
 
 
 def decide(
@@ -121,10 +125,10 @@ def decide(
     if FINALIZER not in resource.finalizers:
         return Claim()
     if topic is None:
-        wanted = resource.spec.announced()
-        if resource.announced != wanted:
+        if resource.announced is None:
             return Announce()
-        return Create(partitions=wanted.partitions, configs=wanted.configs)
+        # Not what is asked for by now: this may be on its way already, and is changed when it is there.
+        return Create(partitions=resource.announced.partitions, configs=resource.announced.configs)
     return _settle(resource, topic) if str(topic.topic_id) == resource.topic_id else _adopt(resource, topic)
 
 

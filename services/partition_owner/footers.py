@@ -23,7 +23,7 @@ from libs.segments.keys import chain_index_key, chain_object_key
 from libs.segments.wal import WalFooter, WalRange
 from services.partition_owner.byte_lru import ByteLru
 from services.partition_owner.chain_writer import read_chain_object
-from services.partition_owner.collection.chains import holds_void_seal
+from services.partition_owner.collection.chains import is_before_start
 from services.partition_owner.parallel import for_each
 
 _RANGE_BYTES = 400  # of one range with its run in memory, roughly
@@ -175,7 +175,7 @@ class FooterReader:
         if found is None:
             raise NotFound(f"the chain object {session}/{seq} is gone", reason=Reason.NO_SUCH_OBJECT)
         if not isinstance(found, WalFooter):
-            if await holds_void_seal(self._store, session, ChainSeq(seq)):
+            if await is_before_start(self._store, session, ChainSeq(seq)):  # its sealer was slow
                 raise NotFound(
                     f"the chain object {session}/{seq} is gone, a seal took its place",
                     reason=Reason.NO_SUCH_OBJECT,

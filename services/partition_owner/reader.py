@@ -13,8 +13,10 @@ from libs.model.errors import Corrupt, Moved, NotFound, Reason
 from libs.objectstore.port import ObjectStore
 from libs.segments.keys import chain_object_key
 from libs.segments.manifest import SegmentRef
+from libs.segments.seal import Seal
+from services.partition_owner.chain_writer import read_chain_object
 from services.partition_owner.cold_reads import ColdReads
-from services.partition_owner.collection.chains import holds_void_seal
+from services.partition_owner.collection.chains import is_before_start
 from services.partition_owner.log import LogRange, PartitionLog
 from services.partition_owner.parallel import for_each
 from services.partition_owner.partition import Partition
@@ -161,12 +163,17 @@ class Reader:
             chunk = await self._cold.read(_key(found), found.position, found.size_bytes, near_tail=near_tail)
             check_place(found, chunk)
         except Corrupt as error:
-            if await holds_void_seal(self._store, found.session, found.seq):
+            if await self._is_void(found):
                 raise NotFound(
                     f"{_key(found)} is gone, a seal took its place", reason=Reason.NO_SUCH_OBJECT
                 ) from error
             raise
         return chunk
+
+    async def _is_void(self, found: LogRange) -> bool:
+        """Whether a sealer that was slow took the place after it had been collected."""
+        there = await read_chain_object(self._store, found.session, found.seq)
+        return isinstance(there, Seal) and await is_before_start(self._store, found.session, found.seq)
 
 
 def _key(found: LogRange) -> str:

@@ -54,6 +54,10 @@ _READ_BY: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
+_NEVER_LEFT_OUT = frozenset(
+    {"KAFSCALE_CLUSTER", "KAFSCALE_METADATA_ADDRESSES", "KAFSCALE_S3_BUCKET", "KAFSCALE_ETCD_ENDPOINTS"}
+)
+
 
 def settings(context: Context) -> dict[str, str]:
     """Everything that is no secret and the same for all pods; empty ones are left out."""
@@ -125,9 +129,9 @@ def config_hash(context: Context, component: str) -> str:
 
 def env(context: Context, component: str) -> list[dict[str, Any]]:
     """The variables of one service's container."""
-    values = settings(context)
+    values, name = settings(context), context.name("config")
     config = [
-        {"name": key, "valueFrom": {"configMapKeyRef": {"name": context.name("config"), "key": key}}}
+        {"name": key, "valueFrom": {"configMapKeyRef": {"name": name, "key": key, **_optional(key)}}}
         for key in _READ_BY[component]
         if key in values
     ]
@@ -140,6 +144,11 @@ def env(context: Context, component: str) -> list[dict[str, Any]]:
         *config,
         *_OWN[component](context),
     ]
+
+
+def _optional(key: str) -> dict[str, bool]:
+    """A setting that is left out by now may not keep a pod of before from starting again."""
+    return {} if key in _NEVER_LEFT_OUT else {"optional": True}
 
 
 def _gateway_env(context: Context) -> list[dict[str, Any]]:

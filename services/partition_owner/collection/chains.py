@@ -104,13 +104,11 @@ def _is_place(found: ObjectInfo) -> bool:
     return parse_chain_object_key(found.key) is not None
 
 
-async def holds_void_seal(store: ObjectStore, session: SessionId, seq: ChainSeq) -> bool:
-    """Whether a sealer that was slow took this place after its data had been collected (rule 8).
+async def is_before_start(store: ObjectStore, session: SessionId, seq: ChainSeq) -> bool:
+    """Whether the chain's markers say that this place may be gone: then a seal there is void (rule 8).
 
-    Raises Corrupt, Unavailable.
+    Raises Unavailable.
     """
-    if not isinstance(await read_chain_object(store, session, seq), Seal):
-        return False
     markers = await list_all(store, start_markers_prefix(session))
     return seq < greatest_start(each.key for each in markers)
 

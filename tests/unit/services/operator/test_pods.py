@@ -14,6 +14,7 @@ from tests.unit.services.operator.running import running
 NOT_READY = {"type": "Ready", "status": "False"}
 REFUSED = "etcd refuses user 'kafscale'"
 FAILED = json.dumps({"event": "process_failed", "error": REFUSED, "timestamp": "2026-01-01T00:00:00Z"})
+WARNED = json.dumps({"event": "lease_not_renewed", "error": "no answer in 2 s"})
 STOPPED = json.dumps({"event": "process_stopped", "exit_code": 1})
 
 
@@ -40,7 +41,15 @@ def ended(message: str, code: int = 1) -> Object:
         ),
         ({"state": ended("usage: ...\nerror: no such variable", 2)}, "ended with 2: error: no such variable"),
         ({"state": ended("", 137)}, "ended with 137: Error"),
-        ({"state": ended("[]\n7\nthe end")}, "ended with 1: the end"),
+        ({"state": ended("[]\n7\nthe end\n \n")}, "ended with 1: the end"),
+        ({"state": ended("[" * 2048)}, f"ended with 1: {'[' * 200}"),
+        ({"state": ended("{" * 2048)}, f"ended with 1: {'{' * 200}"),
+        ({"state": ended('{"a":' * 2048)}, f"ended with 1: {('{' + chr(34) + 'a' + chr(34) + ':') * 40}"),
+        ({"state": ended(f"{WARNED}\nTraceback:\nRuntimeError: boom\n")}, "ended with 1: RuntimeError: boom"),
+        (
+            {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "flushed"}}},
+            "ended with 137: OOMKilled, flushed",
+        ),
         (
             {
                 "state": {
@@ -56,6 +65,24 @@ def ended(message: str, code: int = 1) -> Object:
 )
 def test_what_a_container_tells(container: Object, told: str) -> None:
     assert trouble([pod(container)]) == f"pod kafka-metadata-0 {told}"
+
+
+def test_a_container_that_is_ready_is_not_blamed() -> None:
+    sidecar = {"ready": True, "state": {"running": {}}, "lastState": ended("upstream gone")}
+    own = {"ready": False, "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}
+    assert trouble([pod(sidecar, own)]) == "pod kafka-metadata-0 waits, ImagePullBackOff: Back-off"
+
+
+def test_an_init_container_may_be_what_fails() -> None:
+    own = {"state": {"waiting": {"reason": "PodInitializing"}}}
+    inits = [{"ready": True, "state": ended("", 0)}, {"state": ended("no NET_ADMIN")}]
+    told = trouble([pod(own, initContainerStatuses=inits)])
+    assert told == "pod kafka-metadata-0 ended with 1: no NET_ADMIN"
+
+
+def test_a_pod_that_was_evicted() -> None:
+    told = trouble([pod(reason="Evicted", message="the node was low on memory")])
+    assert told == "pod kafka-metadata-0 failed, Evicted: the node was low on memory"
 
 
 def test_a_pod_that_no_node_takes() -> None:

@@ -1,13 +1,18 @@
 """A KafscaleTopic on a fake API server and a fake metadata service."""
 
+from collections.abc import Mapping
+
 import pytest
 
+from libs.model.cluster import Topic
 from libs.model.errors import Invalid, KafscaleError, Reason, Unavailable
+from libs.model.ids import TopicName
 from services.operator.conditions import CONFLICT, READY
 from services.operator.kinds import TOPICS, Key, Object
 from services.operator.topics import FINALIZER
+from tests.unit.services.operator.fake_kube import FakeKube
 from tests.unit.services.operator.making import NAMESPACE, cluster_object, topic_object
-from tests.unit.services.operator.running import World, running
+from tests.unit.services.operator.running import FakeTopics, World, running
 
 
 def key(name: str) -> Key:
@@ -138,6 +143,51 @@ async def test_an_edit_after_a_lost_reply_makes_no_foreign_topic_of_it(autojump_
         await world.settle()
         world.topics.error = None
         await world.wait(lambda: ready(world, "orders") and partitions(world, "orders") == 5)
+
+
+async def test_an_edit_while_the_creation_is_on_its_way_makes_no_foreign_topic_of_it(
+    autojump_clock: object,
+) -> None:
+    """The first creation lands when its answer was given up long ago."""
+
+    class SlowTopics(FakeTopics):
+        sent: tuple[TopicName, int, Mapping[str, str]] | None = None
+        has_landed = False
+
+        async def create(self, name: TopicName, *, partitions: int, configs: Mapping[str, str]) -> Topic:
+            if self.sent is None:
+                self.sent = (name, partitions, configs)
+                set_spec(world, "orders", partitions=5)
+                raise Unavailable("no answer", outcome_unknown=True)
+            if not self.has_landed:
+                self.has_landed = True
+                self.put(self.sent[0], partitions=self.sent[1], configs=self.sent[2])
+            return await super().create(name, partitions=partitions, configs=configs)
+
+    world = World(FakeKube())
+    world.topics = SlowTopics()
+    async with running(world):
+        world.kube.put(cluster_object())
+        world.kube.put(topic_object("orders", partitions=2))
+        await world.wait(lambda: ready(world, "orders") and partitions(world, "orders") == 5)
+
+
+async def test_a_config_that_was_repaired_while_no_operator_ran_is_taken(autojump_clock: object) -> None:
+    class StrictTopics(FakeTopics):
+        async def create(self, name: TopicName, *, partitions: int, configs: Mapping[str, str]) -> Topic:
+            if "x" in configs:
+                raise Invalid("there is no topic config 'x'", reason=Reason.INVALID_CONFIG)
+            return await super().create(name, partitions=partitions, configs=configs)
+
+    world = World(FakeKube())
+    world.topics = StrictTopics()
+    async with running(world):
+        world.kube.put(cluster_object())
+        item = topic_object("orders", partitions=2)
+        item["metadata"]["finalizers"] = [FINALIZER]
+        item["status"] = {"announced": {"partitions": 9, "configs": {"x": "1"}}}
+        world.kube.put(item)
+        await world.wait(lambda: ready(world, "orders") and partitions(world, "orders") == 2)
 
 
 async def test_a_topic_that_a_client_made_first_is_not_taken(autojump_clock: object) -> None:

@@ -69,7 +69,7 @@ def test_a_topic_that_was_created_before_a_crash_is_its_own() -> None:
     assert decided(resource(announced=announced), topic()) == Adopt(topic_id=ID)
     edited = resource(announced=announced, partitions=3, retentionMs=5)
     assert decided(edited, topic()) == Adopt(topic_id=ID)
-    assert decided(edited, None) == Announce()
+    assert decided(edited, None) == Create(partitions=1, configs={}), "it may be on its way"
     assert isinstance(decided(edited, topic(partitions=3, configs={"retention.ms": "5"})), Refuse)
 
 
@@ -114,6 +114,21 @@ def test_the_second_of_two_has_the_conflict() -> None:
     assert decided(first, topic(), has_it) == Conflict(other="third")
     elsewhere = resource("fourth", topicName="orders", created="2025-01-01", cluster="other")
     assert decided(first, None, elsewhere) == Announce()
+
+
+def test_who_is_getting_the_topic_has_it() -> None:
+    first = resource(
+        "first", topicName="orders", announced={"partitions": 1, "configs": {}}, created="2026-01-02"
+    )
+    second = resource("second", topicName="orders", created="2026-01-01")
+    assert decided(second, None, first) == Conflict(other="first")
+
+
+def test_what_an_operator_of_before_announced_is_its_own() -> None:
+    item = topic_object("orders", partitions=2)
+    item["metadata"] |= {"finalizers": [FINALIZER]}
+    item["status"] = {"creating": True}
+    assert decided(topic_of(item), topic(partitions=2)) == Adopt(topic_id=ID)
 
 
 def test_when_the_first_goes_the_second_may_have_it() -> None:
