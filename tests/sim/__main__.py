@@ -27,9 +27,13 @@ def main() -> int:
     arguments = parser.parse_args()
     ensure_fixed_hashes(["-m", "tests.sim", *sys.argv[1:]])
     from tests.sim import report  # noqa: PLC0415 - only now are hashes fixed
+    from tests.sim.world.kill_points import is_named, sites  # noqa: PLC0415
 
     began = time.process_time()
     steps, aim = arguments.steps, arguments.aim
+    for part in aim:
+        if not any(is_named(site, part) for site in sites()):
+            parser.error(f"no await is called {part!r}")
     if arguments.seeds:
         first, _, last = arguments.seeds.partition("..")
         seeds = range(int(first), int(last or first) + 1)

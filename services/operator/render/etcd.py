@@ -92,6 +92,7 @@ def _pod(context: Context, asked: ManagedEtcd) -> dict[str, Any]:
                 ],
                 "resources": asked.resources,
                 "securityContext": container_security(),
+                "terminationMessagePolicy": "FallbackToLogsOnError",  # for the cluster's condition: pods.py
                 "volumeMounts": [{"name": "data", "mountPath": "/var/lib/etcd"}],
                 "startupProbe": _probe("/readyz", failures=60),
                 "readinessProbe": _probe("/readyz", failures=3),

@@ -11,6 +11,7 @@ most of them behind a failure: then owners get into trouble where their tasks ar
 
 import ast
 import gc
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from inspect import isasyncgen
@@ -177,12 +178,17 @@ def targets_of(seed: int, aim: Sequence[str] = ()) -> list[Site]:
     """What this seed aims at: the seeds go round all sites. `aim`: parts of names; at all of these sites."""
     known = sites()
     if aim:
-        return [site for site in known if any(part in str(site) for part in aim)]
+        return [site for site in known if any(is_named(site, part) for part in aim)]
     count = len(known)
     # Neighbours in the code are hit together: each seed takes sites that are far apart.
     stride = next(each for each in range(int(count * 0.618), 2 * count) if gcd(each, count) == 1)
     first = seed * TARGETS_PER_SEED
     return [known[(first + index) * stride % count] for index in range(min(TARGETS_PER_SEED, count))]
+
+
+def is_named(site: Site, part: str) -> bool:
+    """Whether `part` is of its name: of a line all digits, of a function whole words."""
+    return re.search(rf"{re.escape(part)}\b", str(site)) is not None
 
 
 def sites_at(task: trio.lowlevel.Task) -> Iterator[Site]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import trio
 
-from libs.model.errors import Invalid, Reason, Unavailable
+from libs.model.errors import Unavailable
 from services.operator.conditions import PERMISSIONS_MISSING, PROGRESSING, READY
 from services.operator.kinds import (
     EVENTS,
@@ -16,7 +16,6 @@ from services.operator.kinds import (
     Object,
     key_of,
 )
-from services.operator.kube import MANAGER
 from services.operator.namesakes import namesake_of
 from tests.unit.services.operator.fake_kube import FakeKube
 from tests.unit.services.operator.making import NAMESPACE, cluster_object
@@ -109,34 +108,6 @@ async def test_somebody_elses_service_that_could_not_be_read_is_left_alone(autoj
         await world.wait(lambda: world.condition(READY)["reason"] == "NameTaken")
         assert kube.asked
         assert world.kube.objects()[BROKER] == before
-
-
-class NodePorts(FakeKube):
-    """Has those of Kubernetes' range only."""
-
-    async def apply(self, item: Object, *, manager: str = MANAGER, subresource: str = "") -> Object:
-        ports = item["spec"].get("ports", []) if item["kind"] == SERVICES.kind else []
-        if any(not 30000 <= each.get("nodePort", 30000) <= 32767 for each in ports):
-            raise Invalid("provided port is not in the valid range", reason=Reason.UNSPECIFIED)
-        return await super().apply(item, manager=manager, subresource=subresource)
-
-
-async def test_gateways_go_on_as_they_are_while_their_service_is_refused(autojump_clock: object) -> None:
-    """New ones would tell clients of an address that nothing serves."""
-    async with running(World(NodePorts())) as world:
-        world.kube.put(cluster_object())
-        await world.wait(lambda: world.holds(READY) and not world.holds(PROGRESSING))
-        before = world.kube.objects()[GATEWAYS]["spec"]["template"]
-        external = {"type": "NodePort", "host": "node.example.com"}
-        set_spec(world, image="kafscale:next", listeners={"external": {**external, "port": 9092}})
-        await world.wait(lambda: world.condition(READY)["reason"] == "ApplyFailed")
-        assert "not in the valid range" in world.condition(READY)["message"]
-        await world.wait(lambda: rolled(world))
-        assert world.kube.objects()[GATEWAYS]["spec"]["template"] == before
-        set_spec(world, listeners={"external": {**external, "port": 30092}})
-        await world.wait(lambda: world.holds(READY) and not world.holds(PROGRESSING))
-        (container,) = world.kube.objects()[GATEWAYS]["spec"]["template"]["spec"]["containers"]
-        assert {"name": "KAFSCALE_ADVERTISED_PORT", "value": "30092"} in container["env"]
 
 
 async def test_a_namesake_on_the_same_etcd_is_left_alone_until_the_older_one_is_gone(

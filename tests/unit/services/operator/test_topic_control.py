@@ -182,11 +182,14 @@ async def test_a_config_that_was_repaired_while_no_operator_ran_is_taken(autojum
     world = World(FakeKube())
     world.topics = StrictTopics()
     async with running(world):
+        world.kube.put(topic_object("orders", partitions=2))
+        await world.wait(lambda: reason(world, "orders") == "ClusterNotFound")
+        item = world.kube.objects()[key("orders")]
+        said = {**item["status"], "announced": {"partitions": 9, "configs": {"x": "1"}}}
+        names = {"name": "orders", "namespace": NAMESPACE}
+        head = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": names}
+        await world.kube.apply({**head, "status": said}, subresource="status")
         world.kube.put(cluster_object())
-        item = topic_object("orders", partitions=2)
-        item["metadata"]["finalizers"] = [FINALIZER]
-        item["status"] = {"announced": {"partitions": 9, "configs": {"x": "1"}}}
-        world.kube.put(item)
         await world.wait(lambda: ready(world, "orders") and partitions(world, "orders") == 2)
 
 

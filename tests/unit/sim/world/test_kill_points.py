@@ -33,6 +33,8 @@ def test_who_names_sites_aims_at_all_of_them_in_every_seed() -> None:
     assert {site.file for site in aimed} == {"opening.py", "handover.py"}
     assert all(site.function == "Opener._close" for site in aimed if site.file == "opening.py")
     assert aimed == targets_of(4, ["Opener._close", "handover.py"])
+    first = str(targets_of(1, ["opening.py"])[0]).split()[0]
+    assert targets_of(1, [first[:-1]]) == [], "a line has all its digits"
 
 
 class _SilentStore(MemoryObjectStore):
