@@ -1,5 +1,6 @@
 """One world for all tests of this folder, which run inside `python -m tests.e2e` only."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -42,3 +43,12 @@ def prometheus_kinds(world: World) -> None:
         world.kubectl(
             "wait", f"customresourcedefinition/{name}", "--for=condition=Established", "--timeout=30s"
         )
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
+    """What a test measured, printed whether it passes or not."""
+    lines: list[str] = []
+    yield lines
+    with capsys.disabled():
+        sys.stdout.write("".join(f"\n  measured: {line}" for line in lines))

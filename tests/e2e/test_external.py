@@ -4,7 +4,6 @@ One cluster goes through all of it: what a Service was may not stand in the way 
 """
 
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -43,15 +42,6 @@ def cluster(world: World, operator: str) -> Iterator[Cluster]:
     spec = cluster_spec(NAMESPACE, gateway=gateway, owner=one, metadata=one, listeners={"external": external})
     with open_cluster(world, NAMESPACE, NAME, spec) as cluster:
         yield cluster
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
-    """What a test measured, printed whether it passes or not."""
-    lines: list[str] = []
-    yield lines
-    with capsys.disabled():
-        sys.stdout.write("".join(f"\n  measured: {line}" for line in lines))
 
 
 def test_one_balancer_for_all_gateways(cluster: Cluster, told: list[str]) -> None:

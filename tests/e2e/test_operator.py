@@ -1,7 +1,6 @@
 """A KafscaleCluster on a real control plane: made, used by clients, changed and scaled under their load."""
 
 import random
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,16 +30,6 @@ pytestmark = pytest.mark.timeout(1200)
 def cluster(world: World, operator: str) -> Iterator[Cluster]:
     with open_cluster(world, NAMESPACE, "events", cluster_spec(NAMESPACE)) as cluster:
         yield cluster
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
-    """What a test measured, printed whether it passes or not."""
-    lines: list[str] = []
-    yield lines
-    with capsys.disabled():
-        for line in lines:
-            sys.stdout.write(f"\n  measured: {line}")
 
 
 def topic_path(name: str) -> str:

@@ -4,7 +4,6 @@ The copy is what a store's own replication would have made so far. Owners are ma
 what they have in memory is nobody's bucket.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -33,15 +32,6 @@ def cluster(world: World, operator: str) -> Iterator[Cluster]:
     spec["s3"]["readBucket"] = COPY
     with open_cluster(world, NAMESPACE, NAME, spec) as cluster:
         yield cluster
-
-
-@pytest.fixture
-def told(capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
-    """What a test measured, printed whether it passes or not."""
-    lines: list[str] = []
-    yield lines
-    with capsys.disabled():
-        sys.stdout.write("".join(f"\n  measured: {line}" for line in lines))
 
 
 def test_what_only_the_copy_has_is_read(cluster: Cluster, told: list[str]) -> None:
